@@ -1,0 +1,16 @@
+//! Nouns shared by the slices: identities, the pod as wanted, the pod as the runtime holds it,
+//! and the arithmetic of resources. Values only; nothing here waits, reads a clock or touches the
+//! machine.
+
+mod ids;
+mod pod;
+pub mod qos;
+pub mod quantity;
+pub mod resources;
+mod runtime_pod;
+
+pub use ids::{ContainerId, PodFullName, PodUid, SandboxId};
+pub use pod::{ContainerKind, Pod, PodSource};
+pub use runtime_pod::{
+    Container, ContainerState, Exit, RuntimePod, RuntimePods, Sandbox, SandboxState,
+};

@@ -1,0 +1,85 @@
+//! The plan of one turn of a pod worker, as plain data.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::model::{ContainerId, ContainerKind, SandboxId};
+
+/// Everything one turn should do. An empty plan means the pod is as it should be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PodPlan {
+    pub sandbox: SandboxStep,
+    /// To be ended side by side.
+    pub stop: Vec<StopContainer>,
+    /// To be created and started one after the other, in this order.
+    pub start: Vec<StartContainer>,
+    /// Dead instances nobody needs any more.
+    pub remove: Vec<ContainerId>,
+    /// Containers that are held back, each with what is published about it.
+    pub waiting: Vec<HeldBack>,
+    /// When to plan again even if nothing happens; `None` means no timer is needed.
+    pub next_turn: Option<Timestamp>,
+}
+
+impl PodPlan {
+    /// Nothing to carry out. Held-back containers and timers do not count as work.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.sandbox, SandboxStep::Keep)
+            && self.stop.is_empty()
+            && self.start.is_empty()
+            && self.remove.is_empty()
+    }
+}
+
+/// What becomes of the pod's sandbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SandboxStep {
+    /// The sandbox in use stays, or none is needed.
+    #[default]
+    Keep,
+    /// Make a sandbox with this attempt number, after stopping the listed ones.
+    Create { attempt: u32, stop_first: Vec<SandboxId> },
+    /// Stop these and make none.
+    Stop { sandboxes: Vec<SandboxId> },
+}
+
+/// Why a container is ended; becomes the text of the `Killing` event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopCause {
+    PodTerminating,
+    SandboxChanged,
+    /// The container's name or image in the spec is another now.
+    DefinitionChanged,
+    /// Its pod is in no source any more.
+    Orphaned,
+}
+
+/// End one container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopContainer {
+    pub id: ContainerId,
+    pub name: String,
+    pub cause: StopCause,
+    /// Time between SIGTERM and SIGKILL.
+    pub grace: Duration,
+}
+
+/// Create and start one container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartContainer {
+    pub name: String,
+    pub kind: ContainerKind,
+    /// Restart count of the new instance: that of the newest one before plus one, 0 for the first.
+    pub attempt: u32,
+}
+
+/// A container that is not running and will not be started this turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    pub name: String,
+    /// The published waiting reason, see [`crate::reason`].
+    pub reason: &'static str,
+    pub message: String,
+    pub until: Option<Timestamp>,
+}

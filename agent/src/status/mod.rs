@@ -1,0 +1,1 @@
+//! What we publish of a pod.
