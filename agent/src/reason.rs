@@ -1,2 +1,72 @@
-//! Every published reason word, spelled once. Source: Kubernetes v1.36, `reference` is the file of
-//! that release that spells it.
+//! Every published reason word, spelled once.
+//!
+//! Dashboards and scripts match on these, so they are the kubelet's own. Source: Kubernetes v1.36,
+//! the file named above each group.
+
+// pkg/kubelet/kuberuntime/kuberuntime_container.go, pkg/kubelet/container/sync_result.go
+pub const CONTAINER_CREATING: &str = "ContainerCreating";
+pub const POD_INITIALIZING: &str = "PodInitializing";
+pub const CRASH_LOOP_BACK_OFF: &str = "CrashLoopBackOff";
+pub const CREATE_CONTAINER_CONFIG_ERROR: &str = "CreateContainerConfigError";
+pub const CREATE_CONTAINER_ERROR: &str = "CreateContainerError";
+pub const RUN_CONTAINER_ERROR: &str = "RunContainerError";
+
+// pkg/kubelet/images/types.go
+pub const ERR_IMAGE_PULL: &str = "ErrImagePull";
+pub const IMAGE_PULL_BACK_OFF: &str = "ImagePullBackOff";
+pub const IMAGE_INSPECT_ERROR: &str = "ImageInspectError";
+pub const ERR_IMAGE_NEVER_PULL: &str = "ErrImageNeverPull";
+pub const INVALID_IMAGE_NAME: &str = "InvalidImageName";
+pub const REGISTRY_UNAVAILABLE: &str = "RegistryUnavailable";
+pub const SIGNATURE_VALIDATION_FAILED: &str = "SignatureValidationFailed";
+
+// pkg/kubelet/kubelet_pods.go, pkg/kubelet/status/status_manager.go
+pub const COMPLETED: &str = "Completed";
+pub const ERROR: &str = "Error";
+pub const CONTAINER_STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
+
+// pkg/kubelet/status/generate.go
+pub const CONTAINERS_NOT_READY: &str = "ContainersNotReady";
+pub const UNKNOWN_CONTAINER_STATUSES: &str = "UnknownContainerStatuses";
+pub const POD_COMPLETED: &str = "PodCompleted";
+pub const POD_FAILED: &str = "PodFailed";
+pub const READINESS_GATES_NOT_READY: &str = "ReadinessGatesNotReady";
+
+// pkg/kubelet/kubelet.go
+pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+
+// pkg/kubelet/events/event.go
+pub mod event {
+    pub const CREATED: &str = "Created";
+    pub const STARTED: &str = "Started";
+    pub const FAILED: &str = "Failed";
+    pub const KILLING: &str = "Killing";
+    pub const BACK_OFF: &str = "BackOff";
+    pub const PULLING: &str = "Pulling";
+    pub const PULLED: &str = "Pulled";
+    pub const INSPECT_FAILED: &str = "InspectFailed";
+    pub const FAILED_TO_RETRIEVE_PULL_SECRET: &str = "FailedToRetrieveImagePullSecret";
+    pub const SANDBOX_CHANGED: &str = "SandboxChanged";
+    pub const FAILED_CREATE_POD_SANDBOX: &str = "FailedCreatePodSandBox";
+    pub const FAILED_KILL_POD: &str = "FailedKillPod";
+    pub const FAILED_SYNC: &str = "FailedSync";
+    pub const FAILED_MOUNT: &str = "FailedMount";
+    pub const NETWORK_NOT_READY: &str = "NetworkNotReady";
+    pub const DNS_CONFIG_FORMING: &str = "DNSConfigForming";
+    pub const MISSING_CLUSTER_DNS: &str = "MissingClusterDNS";
+}
+
+// pkg/kubelet/lifecycle/predicate.go and the scheduler's plugin names
+pub mod admission {
+    pub const OUT_OF_CPU: &str = "OutOfcpu";
+    pub const OUT_OF_MEMORY: &str = "OutOfmemory";
+    pub const OUT_OF_EPHEMERAL_STORAGE: &str = "OutOfephemeral-storage";
+    pub const OUT_OF_PODS: &str = "OutOfpods";
+    pub const NODE_AFFINITY: &str = "NodeAffinity";
+    pub const NODE_NAME: &str = "NodeName";
+    pub const NODE_PORTS: &str = "NodePorts";
+    pub const TAINT_TOLERATION: &str = "TaintToleration";
+    pub const POD_OS_NOT_SUPPORTED: &str = "PodOSNotSupported";
+    pub const POD_FEATURE_UNSUPPORTED: &str = "PodFeatureUnsupported";
+    pub const UNEXPECTED_ADMISSION_ERROR: &str = "UnexpectedAdmissionError";
+}

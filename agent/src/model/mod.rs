@@ -2,6 +2,7 @@
 //! and the arithmetic of resources. Values only; nothing here waits, reads a clock or touches the
 //! machine.
 
+mod container_hash;
 mod ids;
 mod pod;
 pub mod qos;
@@ -9,6 +10,7 @@ pub mod quantity;
 pub mod resources;
 mod runtime_pod;
 
+pub use container_hash::container_hash;
 pub use ids::{ContainerId, PodFullName, PodUid, SandboxId};
 pub use pod::{ContainerKind, Pod, PodSource};
 pub use runtime_pod::{

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::{ContainerId, ContainerKind, SandboxId};
+use crate::podworker::EndCause;
 
 /// Everything one turn should do. An empty plan means the pod is as it should be.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,20 +17,42 @@ pub struct PodPlan {
     pub start: Vec<StartContainer>,
     /// Dead instances nobody needs any more.
     pub remove: Vec<ContainerId>,
-    /// Containers that are held back, each with what is published about it.
+    /// Sandboxes that were replaced and hold no container any more.
+    pub remove_sandboxes: Vec<SandboxId>,
+    /// Containers that do not run, each with what is published about it.
     pub waiting: Vec<HeldBack>,
+    /// Why the sandbox cannot be made now, in the words of the node.
+    pub network_not_ready: Option<String>,
     /// When to plan again even if nothing happens; `None` means no timer is needed.
     pub next_turn: Option<Timestamp>,
+    pub verdict: Verdict,
 }
 
 impl PodPlan {
-    /// Nothing to carry out. Held-back containers and timers do not count as work.
+    /// Nothing to carry out. Held-back containers, timers and the verdict do not count as work.
     pub fn is_idle(&self) -> bool {
         matches!(self.sandbox, SandboxStep::Keep)
             && self.stop.is_empty()
             && self.start.is_empty()
             && self.remove.is_empty()
+            && self.remove_sandboxes.is_empty()
     }
+
+    /// Brings the next turn forward to `at`, if it is not sooner already.
+    pub(super) fn wake_at(&mut self, at: Timestamp) {
+        self.next_turn = Some(self.next_turn.map_or(at, |turn| turn.min(at)));
+    }
+}
+
+/// What the turn means for the pod's stage of life.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Verdict {
+    #[default]
+    Continue,
+    /// The pod is to end, for this cause.
+    End(EndCause),
+    /// A terminating pod has nothing left that could run.
+    Stopped,
 }
 
 /// What becomes of the pod's sandbox.
@@ -45,12 +68,14 @@ pub enum SandboxStep {
 }
 
 /// Why a container is ended; becomes the text of the `Killing` event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopCause {
     PodTerminating,
     SandboxChanged,
     /// The container's name or image in the spec is another now.
     DefinitionChanged,
+    /// The runtime has lost sight of it; it must be dead before its successor starts.
+    StateUnknown,
     /// Its pod is in no source any more.
     Orphaned,
 }
@@ -72,6 +97,9 @@ pub struct StartContainer {
     pub kind: ContainerKind,
     /// Restart count of the new instance: that of the newest one before plus one, 0 for the first.
     pub attempt: u32,
+    /// How long its successor has to wait, counted from the end of this instance. Zero for the
+    /// first one.
+    pub wait_after: Duration,
 }
 
 /// A container that is not running and will not be started this turn.

@@ -1,1 +1,7 @@
-//! testing
+//! Doubles and builders for tests.
+//!
+//! **Rules**: a fake keeps state, logs its calls and takes queued errors; a builder has defaults,
+//! so that a test sets only what it is about.
+
+pub mod build;
+pub mod observe;
