@@ -1,1 +1,6 @@
-//! netproxy
+//! kube-proxy as a library.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod input;
+pub mod status;
