@@ -1,0 +1,3 @@
+module noded.test/images
+
+go 1.26.0
