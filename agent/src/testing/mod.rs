@@ -4,4 +4,6 @@
 //! so that a test sets only what it is about.
 
 pub mod build;
+pub mod fake_api;
+mod merge_patch;
 pub mod observe;

@@ -1,0 +1,281 @@
+//! ConfigMaps, Secrets, Services and tokens, as the pods of this node need them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1 as api;
+use kube::Resource;
+use kube::api::{GetParams, PostParams, Request};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::KubeApi;
+use super::client::Connections;
+use super::pods::encode;
+use super::watch::{Trouble, WatchScope, WatchStep, Watched, watch};
+use crate::boundary::{ApiError, EnvService, EnvServicePort, ObjectsApi};
+
+/// One state is being read while the next waits.
+const PENDING_STATES: usize = 1;
+/// A namespace whose services nobody asked for during so long is watched no more. Pods ask at
+/// least once a minute (sync frequency, kubelet default v1.36) while containers start.
+const SERVICES_UNASKED: Duration = Duration::from_secs(30 * 60);
+/// Steps between the watch and the store; the store only inserts into a map.
+const PENDING_SERVICES: usize = 64;
+
+#[async_trait]
+impl ObjectsApi for KubeApi {
+    async fn get_config_map(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<api::ConfigMap, ApiError> {
+        let request = Request::new(api::ConfigMap::url_path(&(), Some(namespace)))
+            .get(name, &GetParams::default());
+        let subject = format!("configmap {namespace}/{name}");
+        let mut object: api::ConfigMap = self.connections.call(&subject, request).await?;
+        object.metadata.managed_fields = None;
+        Ok(object)
+    }
+
+    async fn get_secret(&self, namespace: &str, name: &str) -> Result<api::Secret, ApiError> {
+        let request = Request::new(api::Secret::url_path(&(), Some(namespace)))
+            .get(name, &GetParams::default());
+        let subject = format!("secret {namespace}/{name}");
+        let mut object: api::Secret = self.connections.call(&subject, request).await?;
+        object.metadata.managed_fields = None;
+        Ok(object)
+    }
+
+    fn watch_config_map(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> mpsc::Receiver<Option<Arc<api::ConfigMap>>> {
+        let (sender, receiver) = mpsc::channel(PENDING_STATES);
+        let scope = WatchScope {
+            path: api::ConfigMap::url_path(&(), Some(namespace)),
+            subject: format!("configmap {namespace}/{name}"),
+            fields: Some(format!("metadata.name={name}")),
+            labels: None,
+            trouble: Trouble::Debug,
+        };
+        tokio::spawn(watch(Arc::clone(&self.connections), scope, sender, single_state()));
+        receiver
+    }
+
+    fn services_in(&self, namespace: &str) -> Option<Vec<EnvService>> {
+        self.services.in_namespace(namespace)
+    }
+
+    async fn request_token(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        request: &TokenRequest,
+    ) -> Result<TokenRequest, ApiError> {
+        let subject = format!("token of service account {namespace}/{service_account}");
+        let text = encode(&subject, request)?;
+        let request = Request::new(api::ServiceAccount::url_path(&(), Some(namespace)))
+            .create_subresource("token", service_account, &PostParams::default(), text);
+        self.connections.call(&subject, request).await
+    }
+}
+
+/// Turns the watch of one name into its states: the object, or `None` once it is sure that there
+/// is none.
+fn single_state()
+-> impl FnMut(WatchStep<api::ConfigMap>) -> Option<Option<Arc<api::ConfigMap>>> + Send {
+    let mut listed = false;
+    move |step| match step {
+        WatchStep::Restarted => {
+            listed = false;
+            None
+        }
+        WatchStep::Applied(mut object) => {
+            listed = true;
+            object.metadata.managed_fields = None;
+            Some(Some(Arc::new(object)))
+        }
+        WatchStep::Deleted(_) => Some(None),
+        WatchStep::Synced => (!listed).then_some(None),
+    }
+}
+
+/// A Service without all that environment variables do not need.
+#[derive(Clone, Deserialize)]
+struct SlimService {
+    metadata: SlimMeta,
+    #[serde(default)]
+    spec: SlimSpec,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SlimMeta {
+    name: String,
+    #[serde(default)]
+    resource_version: String,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct SlimSpec {
+    #[serde(rename = "clusterIP")]
+    cluster_ip: String,
+    ports: Vec<SlimPort>,
+}
+
+#[derive(Clone, Deserialize)]
+struct SlimPort {
+    #[serde(default)]
+    name: String,
+    #[serde(default = "tcp")]
+    protocol: String,
+    port: u16,
+}
+
+/// API default of `ports[].protocol`.
+fn tcp() -> String {
+    "TCP".to_owned()
+}
+
+impl Watched for SlimService {
+    fn resource_version(&self) -> &str {
+        &self.metadata.resource_version
+    }
+}
+
+impl SlimService {
+    /// The service for environment variables; `None` for one without a cluster IP (headless,
+    /// ExternalName).
+    fn env_service(self) -> Option<EnvService> {
+        let cluster_ip = self.spec.cluster_ip;
+        if cluster_ip.is_empty() || cluster_ip == "None" {
+            return None;
+        }
+        let ports = self.spec.ports.into_iter().map(|port| EnvServicePort {
+            name: port.name,
+            protocol: port.protocol,
+            port: port.port,
+        });
+        Some(EnvService { name: self.metadata.name, cluster_ip, ports: ports.collect() })
+    }
+}
+
+/// Services of one namespace, by name, and the list that is still coming in.
+#[derive(Default)]
+struct NamespaceServices {
+    services: BTreeMap<String, EnvService>,
+    incoming: Option<BTreeMap<String, EnvService>>,
+    synced: bool,
+}
+
+impl NamespaceServices {
+    fn step(&mut self, step: WatchStep<SlimService>) {
+        let target = self.incoming.as_mut().unwrap_or(&mut self.services);
+        match step {
+            WatchStep::Restarted => self.incoming = Some(BTreeMap::new()),
+            WatchStep::Applied(service) => {
+                let name = service.metadata.name.clone();
+                match service.env_service() {
+                    Some(service) => target.insert(name, service),
+                    None => target.remove(&name),
+                };
+            }
+            WatchStep::Deleted(service) => {
+                target.remove(&service.metadata.name);
+            }
+            WatchStep::Synced => {
+                if let Some(incoming) = self.incoming.take() {
+                    self.services = incoming;
+                }
+                self.synced = true;
+            }
+        }
+    }
+
+    fn snapshot(&self) -> Option<Vec<EnvService>> {
+        self.synced.then(|| self.services.values().cloned().collect())
+    }
+}
+
+struct Watching {
+    asked_at: Instant,
+    state: Arc<Mutex<NamespaceServices>>,
+}
+
+/// Services by namespace; a namespace is watched from the first question on.
+pub(super) struct ServiceStore {
+    connections: Arc<Connections>,
+    namespaces: Arc<Mutex<HashMap<String, Watching>>>,
+}
+
+impl ServiceStore {
+    pub(super) fn new(connections: Arc<Connections>) -> Self {
+        Self { connections, namespaces: Arc::default() }
+    }
+
+    fn in_namespace(&self, namespace: &str) -> Option<Vec<EnvService>> {
+        let now = Instant::now();
+        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watching) = namespaces.get_mut(namespace) {
+            watching.asked_at = now;
+            return watching.state.lock().unwrap_or_else(PoisonError::into_inner).snapshot();
+        }
+        let state = Arc::default();
+        let watching = Watching { asked_at: now, state: Arc::clone(&state) };
+        namespaces.insert(namespace.to_owned(), watching);
+        self.begin(namespace.to_owned(), state);
+        None
+    }
+
+    fn begin(&self, namespace: String, state: Arc<Mutex<NamespaceServices>>) {
+        let (sender, receiver) = mpsc::channel(PENDING_SERVICES);
+        let scope = WatchScope {
+            path: api::Service::url_path(&(), Some(&namespace)),
+            subject: format!("services of namespace {namespace}"),
+            fields: None,
+            labels: None,
+            trouble: Trouble::Warn,
+        };
+        tokio::spawn(watch(Arc::clone(&self.connections), scope, sender, Some));
+        tokio::spawn(keep(Arc::clone(&self.namespaces), namespace, state, receiver));
+    }
+}
+
+/// Stores what the watch says until nobody has asked for long; the end of this future drops the
+/// receiver and so ends the watch.
+async fn keep(
+    namespaces: Arc<Mutex<HashMap<String, Watching>>>,
+    namespace: String,
+    state: Arc<Mutex<NamespaceServices>>,
+    mut receiver: mpsc::Receiver<WatchStep<SlimService>>,
+) {
+    let mut idle_check = Instant::now() + SERVICES_UNASKED;
+    loop {
+        // Both arms are cancel-safe: a step not yet received stays in the channel.
+        tokio::select! {
+            step = receiver.recv() => match step {
+                Some(step) => state.lock().unwrap_or_else(PoisonError::into_inner).step(step),
+                None => return,
+            },
+            () = tokio::time::sleep_until(idle_check) => {
+                let mut namespaces = namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(watching) = namespaces.get(&namespace) else { return };
+                idle_check = watching.asked_at + SERVICES_UNASKED;
+                if idle_check <= Instant::now() {
+                    namespaces.remove(&namespace);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

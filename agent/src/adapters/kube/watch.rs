@@ -1,0 +1,487 @@
+//! One list-and-watch that never ends by itself.
+//!
+//! The first state comes as a streaming list where the server has it, else in pages; after that the
+//! stream is resumed from the last version seen. Lists are consistent reads, never served from a
+//! cache that may be older than what this node already acted on: a pod that seems gone would be
+//! killed. (client-go lets the cache answer; this differs on purpose.)
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::api::{ListParams, Request, WatchEvent, WatchParams};
+use kube::core::Status;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use super::client::{ConnectError, Connections, PLAIN_DEADLINE, WatchSlot, call};
+use super::error::{api_error, innermost_text, status_error, undecodable};
+use crate::boundary::ApiError;
+
+/// Shortest time a watch is asked to last; the longest is twice that (client-go v1.36), so that
+/// nodes that started together do not reconnect together.
+const WATCH_SECONDS: u32 = 300;
+/// How much longer than asked a watch may stay silent before it counts as lost.
+const WATCH_OVERTIME: Duration = Duration::from_secs(15);
+/// Objects in a page of a list (client-go default).
+const PAGE: u32 = 500;
+/// First and longest pause after an error (client-go reflector).
+const PAUSE_FIRST: Duration = Duration::from_millis(800);
+const PAUSE_LONGEST: Duration = Duration::from_secs(30);
+/// A stream that ended earlier than this, with nothing on it, counts as failed, lest a broken
+/// server be asked without pause.
+const SHORTEST_WATCH: Duration = Duration::from_secs(1);
+/// Annotation on the bookmark that closes the first state of a streaming list.
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// An object as the watch needs it.
+pub(super) trait Watched: Clone + DeserializeOwned + Send + 'static {
+    /// `metadata.resourceVersion`; empty when absent.
+    fn resource_version(&self) -> &str;
+}
+
+macro_rules! watched {
+    ($($kind:ty),+) => {$(
+        impl Watched for $kind {
+            fn resource_version(&self) -> &str {
+                self.metadata.resource_version.as_deref().unwrap_or_default()
+            }
+        }
+    )+};
+}
+watched!(
+    k8s_openapi::api::core::v1::Pod,
+    k8s_openapi::api::core::v1::Node,
+    k8s_openapi::api::core::v1::ConfigMap
+);
+
+/// What the watch says. Everything not repeated between `Restarted` and `Synced` is gone.
+#[derive(Debug)]
+pub(super) enum WatchStep<K> {
+    Restarted,
+    Applied(K),
+    Deleted(K),
+    Synced,
+}
+
+/// Which collection is watched, and how trouble with it is told.
+#[derive(Clone, Debug)]
+pub(super) struct WatchScope {
+    /// URL path of the collection.
+    pub(super) path: String,
+    /// What the watch is of, for the log.
+    pub(super) subject: String,
+    pub(super) fields: Option<String>,
+    pub(super) labels: Option<String>,
+    pub(super) trouble: Trouble,
+}
+
+/// How loud a watch complains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The node cannot work without it.
+    Warn,
+    /// One of many: when the server is away, others say so already.
+    Debug,
+    /// Needs a permission that a cluster gives by hand; the text says how.
+    NeedsPermission(&'static str),
+}
+
+#[derive(Debug, thiserror::Error)]
+enum WatchError {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error("cannot open a connection")]
+    Connect(#[from] ConnectError),
+    /// The connection or the stream broke; the watch itself can go on.
+    #[error("{0}")]
+    Broken(String),
+    #[error("{0}")]
+    Undecodable(String),
+    #[error("the version to go on from is too old")]
+    Expired,
+    #[error("the server closed the stream at once")]
+    TooShort,
+    #[error("the stream was silent for longer than agreed")]
+    Silent,
+    #[error("the server sent an object without a version")]
+    NoVersion,
+    /// Not an error: the reader went away.
+    #[error("reader is gone")]
+    ReaderGone,
+}
+
+/// One page of a list.
+#[derive(Deserialize)]
+#[serde(bound = "K: DeserializeOwned")]
+struct Page<K> {
+    metadata: PageMeta,
+    #[serde(default = "none_at_all", deserialize_with = "null_is_empty")]
+    items: Vec<K>,
+}
+
+fn none_at_all<K>() -> Vec<K> {
+    Vec::new()
+}
+
+fn null_is_empty<'de, D, K>(deserializer: D) -> Result<Vec<K>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    K: Deserialize<'de>,
+{
+    Option::<Vec<K>>::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct PageMeta {
+    resource_version: String,
+    #[serde(rename = "continue")]
+    next: Option<String>,
+}
+
+/// Watches until the receiver of `sender` is dropped. `convert` makes the reader's message from a
+/// step; `None` sends nothing.
+pub(super) async fn watch<K, T, C>(
+    connections: Arc<Connections>,
+    scope: WatchScope,
+    sender: mpsc::Sender<T>,
+    convert: C,
+) where
+    K: Watched,
+    T: Send + 'static,
+    C: FnMut(WatchStep<K>) -> Option<T> + Send,
+{
+    let closed = sender.clone();
+    let mut watcher = Watcher {
+        connections,
+        outage: Outage::new(scope.trouble),
+        scope,
+        sender,
+        convert,
+        version: None,
+        streaming: true,
+        progress: false,
+    };
+    // Dropping a half-read stream loses nothing here: nobody is left to tell.
+    tokio::select! {
+        () = closed.closed() => {}
+        () = watcher.run() => {}
+    }
+}
+
+struct Watcher<T, C> {
+    connections: Arc<Connections>,
+    scope: WatchScope,
+    sender: mpsc::Sender<T>,
+    convert: C,
+    /// Version to go on from; `None` means start with a list.
+    version: Option<String>,
+    /// Whether to try the list as a stream.
+    streaming: bool,
+    /// Whether the session now running got as far as a complete state.
+    progress: bool,
+    outage: Outage,
+}
+
+impl<T, C> Watcher<T, C> {
+    async fn run<K>(&mut self)
+    where
+        K: Watched,
+        T: Send + 'static,
+        C: FnMut(WatchStep<K>) -> Option<T> + Send,
+    {
+        let mut pause = PAUSE_FIRST;
+        let mut broken_before = false;
+        loop {
+            self.progress = false;
+            let error = match self.session().await {
+                Ok(()) => continue,
+                Err(WatchError::ReaderGone) => return,
+                Err(error) => error,
+            };
+            if self.gives_up_streaming(&error) {
+                self.streaming = false;
+                continue;
+            }
+            if !error.can_resume() {
+                self.version = None;
+            }
+            if self.progress {
+                pause = PAUSE_FIRST;
+                broken_before = false;
+            }
+            // A connection that breaks once, and a version that grew too old, are everyday events.
+            let everyday = matches!(error, WatchError::Expired)
+                || (matches!(error, WatchError::Broken(_)) && !broken_before);
+            if everyday {
+                let subject = &*self.scope.subject;
+                tracing::debug!(subject, cause = %error_text(&error), "watch begins again");
+            } else {
+                self.outage.report(&self.scope.subject, &error);
+            }
+            broken_before = true;
+            tokio::time::sleep(jittered(pause)).await;
+            pause = (pause * 2).min(PAUSE_LONGEST);
+        }
+    }
+
+    /// A server without streaming lists calls the request invalid.
+    fn gives_up_streaming(&self, error: &WatchError) -> bool {
+        self.streaming
+            && self.version.is_none()
+            && matches!(error, WatchError::Api(ApiError::Invalid(_)))
+    }
+
+    /// One connection's worth: list if there is no version to go on from, then watch to the end
+    /// the server sets. `Ok` means go on at once.
+    async fn session<K>(&mut self) -> Result<(), WatchError>
+    where
+        K: Watched,
+        T: Send + 'static,
+        C: FnMut(WatchStep<K>) -> Option<T> + Send,
+    {
+        let slot = self.connections.watch_slot()?;
+        if self.version.is_none() && !self.streaming {
+            self.list(&slot).await?;
+        }
+        self.stream(&slot).await
+    }
+
+    async fn list<K>(&mut self, slot: &WatchSlot) -> Result<(), WatchError>
+    where
+        K: Watched,
+        T: Send + 'static,
+        C: FnMut(WatchStep<K>) -> Option<T> + Send,
+    {
+        let mut params = ListParams { limit: Some(PAGE), ..ListParams::default() };
+        params.field_selector.clone_from(&self.scope.fields);
+        params.label_selector.clone_from(&self.scope.labels);
+        let mut begun = false;
+        loop {
+            let request = Request::new(&*self.scope.path).list(&params).map_err(|error| {
+                api_error(&self.scope.subject, &kube::Error::BuildRequest(error))
+            })?;
+            let page: Page<K> =
+                call(&slot.client, PLAIN_DEADLINE, &self.scope.subject, Ok(request)).await?;
+            if !begun {
+                begun = true;
+                self.deliver(WatchStep::Restarted).await?;
+            }
+            for object in page.items {
+                self.deliver(WatchStep::Applied(object)).await?;
+            }
+            params.continue_token = page.metadata.next.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                if page.metadata.resource_version.is_empty() {
+                    return Err(WatchError::NoVersion);
+                }
+                self.deliver(WatchStep::Synced).await?;
+                self.advance(page.metadata.resource_version);
+                return Ok(());
+            }
+        }
+    }
+
+    async fn stream<K>(&mut self, slot: &WatchSlot) -> Result<(), WatchError>
+    where
+        K: Watched,
+        T: Send + 'static,
+        C: FnMut(WatchStep<K>) -> Option<T> + Send,
+    {
+        let seconds = WATCH_SECONDS + (random_fraction() * f64::from(WATCH_SECONDS)) as u32;
+        let initial = self.version.is_none();
+        let params = WatchParams {
+            label_selector: self.scope.labels.clone(),
+            field_selector: self.scope.fields.clone(),
+            timeout: Some(seconds),
+            bookmarks: true,
+            send_initial_events: initial,
+        };
+        let version = self.version.clone().unwrap_or_default();
+        let request = Request::new(&*self.scope.path)
+            .watch(&params, &version)
+            .map_err(|error| self.api_error(&kube::Error::BuildRequest(error)))?;
+        let opened_at = Instant::now();
+        let opened = timeout(PLAIN_DEADLINE, slot.client.request_events::<K>(request)).await;
+        let stream =
+            opened.map_err(|_| WatchError::Silent)?.map_err(|error| self.stream_error(&error))?;
+        let mut stream = std::pin::pin!(stream);
+        if initial {
+            self.deliver(WatchStep::Restarted).await?;
+        }
+        let silence = Duration::from_secs(u64::from(seconds)) + WATCH_OVERTIME;
+        let mut events = 0_u64;
+        while let Some(event) =
+            timeout(silence, stream.next()).await.map_err(|_| WatchError::Silent)?
+        {
+            let event = event.map_err(|error| self.stream_error(&error))?;
+            self.event(event).await?;
+            events += 1;
+        }
+        if self.version.is_none() {
+            return Err(WatchError::Broken("the first state was cut short".to_owned()));
+        }
+        if events == 0 && opened_at.elapsed() < SHORTEST_WATCH {
+            return Err(WatchError::TooShort);
+        }
+        Ok(())
+    }
+
+    /// Passes one event on. The version moves only once the first state is complete: a list cut
+    /// short has to begin anew.
+    async fn event<K>(&mut self, event: WatchEvent<K>) -> Result<(), WatchError>
+    where
+        K: Watched,
+        T: Send + 'static,
+        C: FnMut(WatchStep<K>) -> Option<T> + Send,
+    {
+        let (step, version) = match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                let version = object.resource_version().to_owned();
+                (WatchStep::Applied(object), version)
+            }
+            WatchEvent::Deleted(object) => {
+                let version = object.resource_version().to_owned();
+                (WatchStep::Deleted(object), version)
+            }
+            WatchEvent::Bookmark(bookmark) => {
+                if self.version.is_none() {
+                    if !bookmark.metadata.annotations.contains_key(INITIAL_EVENTS_END) {
+                        return Ok(());
+                    }
+                    self.deliver(WatchStep::Synced).await?;
+                }
+                self.advance(bookmark.metadata.resource_version);
+                return Ok(());
+            }
+            WatchEvent::Error(status) => return Err(self.status(&status)),
+        };
+        if version.is_empty() {
+            return Err(WatchError::NoVersion);
+        }
+        self.deliver(step).await?;
+        if self.version.is_some() {
+            self.advance(version);
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, version: String) {
+        self.version = Some(version);
+        self.progress = true;
+        self.outage.end(&self.scope.subject);
+    }
+
+    async fn deliver<K>(&mut self, step: WatchStep<K>) -> Result<(), WatchError>
+    where
+        C: FnMut(WatchStep<K>) -> Option<T>,
+    {
+        match (self.convert)(step) {
+            Some(message) => self.sender.send(message).await.map_err(|_| WatchError::ReaderGone),
+            None => Ok(()),
+        }
+    }
+
+    fn stream_error(&self, error: &kube::Error) -> WatchError {
+        match error {
+            kube::Error::Api(status) => self.status(status),
+            kube::Error::SerdeError(error) => {
+                WatchError::Undecodable(undecodable(&self.scope.subject, error))
+            }
+            kube::Error::ReadEvents(_) => WatchError::Broken(innermost_text(error)),
+            other => self.api_error(other).into(),
+        }
+    }
+
+    fn status(&self, status: &Status) -> WatchError {
+        if status.code == 410 {
+            return WatchError::Expired;
+        }
+        status_error(&self.scope.subject, status).into()
+    }
+
+    fn api_error(&self, error: &kube::Error) -> ApiError {
+        api_error(&self.scope.subject, error)
+    }
+}
+
+/// Tells of an outage once at its beginning, again when its kind changes, and of its end.
+struct Outage {
+    trouble: Trouble,
+    /// Kind of the error last told; `None` while nothing was told.
+    told: Option<&'static str>,
+}
+
+impl Outage {
+    fn new(trouble: Trouble) -> Self {
+        Self { trouble, told: None }
+    }
+
+    fn report(&mut self, subject: &str, error: &WatchError) {
+        let kind = error.kind();
+        if self.told == Some(kind) {
+            tracing::debug!(subject, cause = %error_text(error), "watch fails still");
+            return;
+        }
+        self.told = Some(kind);
+        let cause = error_text(error);
+        match (self.trouble, kind) {
+            (Trouble::NeedsPermission(fix), "forbidden") => {
+                tracing::error!(subject, %cause, fix, "watch is not permitted");
+            }
+            (Trouble::Debug, "unavailable") => tracing::debug!(subject, %cause, "watch fails"),
+            _ => tracing::warn!(subject, %cause, "watch fails, trying again"),
+        }
+    }
+
+    fn end(&mut self, subject: &str) {
+        if self.told.take().is_some() {
+            match self.trouble {
+                Trouble::Debug => tracing::debug!(subject, "watch works again"),
+                _ => tracing::info!(subject, "watch works again"),
+            }
+        }
+    }
+}
+
+impl WatchError {
+    /// What decides whether the log has said it already.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Api(ApiError::Forbidden(_)) => "forbidden",
+            Self::Api(ApiError::Unavailable(_))
+            | Self::Broken(_)
+            | Self::Silent
+            | Self::TooShort => "unavailable",
+            _ => "other",
+        }
+    }
+
+    /// Whether the stream can go on from the version last seen. After anything else only a list
+    /// tells what is true.
+    fn can_resume(&self) -> bool {
+        self.kind() == "unavailable" || matches!(self, Self::Connect(_))
+    }
+}
+
+fn error_text(error: &WatchError) -> String {
+    innermost_text(error)
+}
+
+/// A number in `0.0..1.0`, good enough to keep nodes apart.
+fn random_fraction() -> f64 {
+    let random = RandomState::new().build_hasher().finish();
+    f64::from((random >> 32) as u32) / f64::from(u32::MAX)
+}
+
+/// The pause shortened by up to half, but never below the first one.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(1.0 - random_fraction() / 2.0).max(PAUSE_FIRST)
+}
+
+#[cfg(test)]
+mod tests;
