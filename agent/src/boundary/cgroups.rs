@@ -15,7 +15,8 @@ pub struct CgroupLimits {
     pub memory_bytes: Option<i64>,
     /// Processes; -1 is no limit.
     pub pids: Option<i64>,
-    /// Page size as the file names spell it (`2MB`) and bytes.
+    /// Page size as the file names spell it (`2MB`) and bytes. Without effect where the kernel has
+    /// no hugetlb controller.
     pub huge_pages: Vec<(String, u64)>,
 }
 
@@ -28,22 +29,33 @@ pub enum CgroupError {
         #[source]
         source: std::io::Error,
     },
-    #[error("cgroup controller {0} is not available")]
-    MissingController(String),
+    /// Controllers that pods need and the kernel does not offer here.
+    #[error(
+        "cgroup controllers {} are not available in {place}: enable them in the kernel (boot \
+         option cgroup_enable=...) and, when noded runs in a container or slice, delegate them to it",
+        .names.join(", ")
+    )]
+    MissingControllers { place: String, names: Vec<String> },
+    /// Neither version is mounted.
+    #[error("no cgroup file system is mounted at {0}: mount cgroup2 there")]
+    NotMounted(String),
 }
 
 /// Paths are relative to the cgroup mount and start with `/`, e.g. `/kubepods/burstable/pod<uid>`.
+/// Calls block; callers in tasks use a blocking thread.
 pub trait Cgroups: Send + Sync {
     /// Creates the cgroup and its parents with all controllers, and sets the limits. Idempotent;
     /// files whose value is right already are not written.
     fn ensure(&self, path: &Path, limits: &CgroupLimits) -> Result<(), CgroupError>;
-    /// Names of the child cgroups (last path component); empty when the cgroup does not exist.
+    /// Names of the child cgroups (last path component), sorted; empty when the cgroup does not
+    /// exist.
     fn children(&self, path: &Path) -> Result<Vec<String>, CgroupError>;
-    /// Processes in the cgroup and below.
+    /// Processes in the cgroup and below, sorted; empty when it does not exist.
     fn pids(&self, path: &Path) -> Result<Vec<i32>, CgroupError>;
     /// SIGKILL to everything in the cgroup and below.
     fn kill(&self, path: &Path) -> Result<(), CgroupError>;
-    /// Removes the cgroup and everything below; fails while a process is inside.
+    /// Removes the cgroup and everything below; fails while a process is inside. Success when it
+    /// does not exist.
     fn remove(&self, path: &Path) -> Result<(), CgroupError>;
     /// 1 or 2.
     fn version(&self) -> u8;

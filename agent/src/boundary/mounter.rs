@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {path}")]
+#[error("cannot {action} {}", path.display())]
 pub struct MountError {
     pub action: &'static str,
     pub path: PathBuf,
@@ -17,12 +17,18 @@ pub struct MountEntry {
     pub target: PathBuf,
     pub fs_type: String,
     pub source: String,
+    /// Mounts made below are seen by peers in other mount namespaces.
+    pub shared: bool,
 }
 
 pub trait Mounter: Send + Sync {
     /// A tmpfs at `target`, which exists; size `None` leaves the kernel's default (half of memory).
     fn mount_tmpfs(&self, target: &Path, size_bytes: Option<u64>) -> Result<(), MountError>;
+    /// Takes the topmost mount at `target` away; success when nothing is mounted there.
     fn unmount(&self, target: &Path) -> Result<(), MountError>;
-    /// Mounts at or below `root`.
+    /// Mounts at or below `root`, in the order they were made.
     fn list(&self, root: &Path) -> Result<Vec<MountEntry>, MountError>;
+    /// Makes mounts below `dir` reach the pods and come back from them: `dir` becomes a mount of
+    /// its own where it is none, and recursively shared. Done twice is done once.
+    fn make_shared(&self, dir: &Path) -> Result<(), MountError>;
 }

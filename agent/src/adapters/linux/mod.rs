@@ -1,1 +1,24 @@
-//! adapters/linux
+//! The kernel: /proc, /sys, mounts, cgroups and the interfaces.
+//!
+//! **What**: the real `Machine`, `Mounter` and `Cgroups`, and the settings of the kernel and of
+//! noded's own process that pods rely on.
+//! **Invariants**: every root (`/proc`, `/sys`, the cgroup mount) is a field, so that tests run on
+//! directories of their own.
+
+mod cgroup_tree;
+mod cgroup_v1;
+mod cgroup_v2;
+mod cgroups;
+mod kernel;
+mod machine;
+mod mounter;
+mod mountinfo;
+mod netlink;
+mod proc_parse;
+
+pub use cgroup_v1::CgroupV1;
+pub use cgroup_v2::CgroupV2;
+pub use cgroups::{CgroupMode, detect_cgroups, open_cgroups};
+pub use kernel::{Kernel, KernelError, OomScore};
+pub use machine::LinuxMachine;
+pub use mounter::LinuxMounter;

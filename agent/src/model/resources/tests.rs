@@ -105,10 +105,7 @@ fn unreadable_amounts_are_named_and_count_as_absent() {
     let spec = spec(
         json!({"containers": [{"name": "web", "resources": {"requests": {"cpu": "lots", "memory": "1Mi"}}}]}),
     );
-    assert_eq!(
-        problems(&spec),
-        ["container web requests[cpu]: \"lots\" has an unknown suffix"]
-    );
+    assert_eq!(problems(&spec), ["container web requests[cpu]: \"lots\" has an unknown suffix"]);
     assert_eq!(cpu_milli(&pod_requests(&spec)), 0);
     assert_eq!(memory_bytes(&pod_requests(&spec)), 1 << 20);
 }

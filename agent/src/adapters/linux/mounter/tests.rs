@@ -1,0 +1,70 @@
+use super::*;
+
+/// Takes the mount away when a test ends early.
+struct Unmount(PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        while umount2(&self.0, MntFlags::MNT_DETACH).is_ok() {}
+    }
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+#[test]
+fn tmpfs_is_mounted_listed_and_taken_away() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().canonicalize().unwrap().join("with blank");
+    std::fs::create_dir(&target).unwrap();
+    let _guard = Unmount(target.clone());
+    LinuxMounter.mount_tmpfs(&target, Some(1 << 20)).unwrap();
+    let found = LinuxMounter.list(dir.path()).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].target.as_path(), found[0].fs_type.as_str()), (target.as_path(), "tmpfs"));
+    let size = nix::sys::statvfs::statvfs(&target).unwrap();
+    assert_eq!(size.blocks() * size.fragment_size(), 1 << 20);
+    LinuxMounter.unmount(&target).unwrap();
+    assert!(LinuxMounter.list(dir.path()).unwrap().is_empty());
+}
+
+#[test]
+fn unmounting_what_is_not_mounted_succeeds() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    LinuxMounter.unmount(dir.path()).unwrap();
+    LinuxMounter.unmount(&dir.path().join("absent")).unwrap();
+}
+
+#[test]
+fn directory_becomes_a_shared_mount_once() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().canonicalize().unwrap();
+    let _guard = Unmount(target.clone());
+    LinuxMounter.make_shared(&target).unwrap();
+    LinuxMounter.make_shared(&target).unwrap();
+    let mounts = LinuxMounter.list(Path::new("/")).unwrap();
+    assert!(innermost(&mounts, &target).unwrap().shared);
+    assert!(mounts.iter().filter(|mount| mount.target == target).count() <= 1);
+}
+
+#[test]
+fn innermost_mount_wins() {
+    let mount = |target: &str| MountEntry {
+        target: target.into(),
+        fs_type: "ext4".into(),
+        source: "none".into(),
+        shared: false,
+    };
+    let mounts = [mount("/"), mount("/var/lib"), mount("/var/library")];
+    assert_eq!(innermost(&mounts, Path::new("/var/lib/x")).unwrap().target, Path::new("/var/lib"));
+}
