@@ -171,12 +171,20 @@ impl FakeCgroups {
         std::mem::take(&mut self.state.lock().unwrap().calls)
     }
 
-    fn enter(&self, call: &'static str, path: &Path) -> Result<std::sync::MutexGuard<'_, CgroupState>, CgroupError> {
+    fn enter(
+        &self,
+        call: &'static str,
+        path: &Path,
+    ) -> Result<std::sync::MutexGuard<'_, CgroupState>, CgroupError> {
         let mut state = self.state.lock().unwrap();
         state.calls.push(format!("{call} {}", path.display()));
         let queued = state.errors.get_mut(call).and_then(VecDeque::pop_front);
         match queued {
-            Some(kind) => Err(CgroupError::Io { action: call, path: path.display().to_string(), source: kind.into() }),
+            Some(kind) => Err(CgroupError::Io {
+                action: call,
+                path: path.display().to_string(),
+                source: kind.into(),
+            }),
             None => Ok(state),
         }
     }
@@ -226,7 +234,11 @@ impl Cgroups for FakeCgroups {
         let mut state = self.enter("remove", path)?;
         if state.pids.iter().any(|(key, pids)| key.starts_with(path) && !pids.is_empty()) {
             let source = io::ErrorKind::ResourceBusy.into();
-            return Err(CgroupError::Io { action: "remove", path: path.display().to_string(), source });
+            return Err(CgroupError::Io {
+                action: "remove",
+                path: path.display().to_string(),
+                source,
+            });
         }
         state.limits.retain(|key, _| !key.starts_with(path));
         Ok(())
@@ -257,7 +269,12 @@ impl FakeMounter {
     }
 
     pub fn add_mount(&self, target: &str, fs_type: &str) {
-        let entry = MountEntry { target: target.into(), fs_type: fs_type.to_owned(), source: fs_type.to_owned(), shared: false };
+        let entry = MountEntry {
+            target: target.into(),
+            fs_type: fs_type.to_owned(),
+            source: fs_type.to_owned(),
+            shared: false,
+        };
         self.state.lock().unwrap().mounts.push(entry);
     }
 
@@ -266,12 +283,18 @@ impl FakeMounter {
         std::mem::take(&mut self.state.lock().unwrap().calls)
     }
 
-    fn enter(&self, call: &'static str, path: &Path) -> Result<std::sync::MutexGuard<'_, MounterState>, MountError> {
+    fn enter(
+        &self,
+        call: &'static str,
+        path: &Path,
+    ) -> Result<std::sync::MutexGuard<'_, MounterState>, MountError> {
         let mut state = self.state.lock().unwrap();
         state.calls.push(format!("{call} {}", path.display()));
         let queued = state.errors.get_mut(call).and_then(VecDeque::pop_front);
         match queued {
-            Some(kind) => Err(MountError { action: call, path: path.to_owned(), source: kind.into() }),
+            Some(kind) => {
+                Err(MountError { action: call, path: path.to_owned(), source: kind.into() })
+            }
             None => Ok(state),
         }
     }
@@ -280,8 +303,14 @@ impl FakeMounter {
 impl Mounter for FakeMounter {
     fn mount_tmpfs(&self, target: &Path, size_bytes: Option<u64>) -> Result<(), MountError> {
         let mut state = self.enter("mount_tmpfs", target)?;
-        let source = size_bytes.map_or_else(|| "tmpfs".to_owned(), |size| format!("tmpfs size={size}"));
-        state.mounts.push(MountEntry { target: target.to_owned(), fs_type: "tmpfs".to_owned(), source, shared: false });
+        let source =
+            size_bytes.map_or_else(|| "tmpfs".to_owned(), |size| format!("tmpfs size={size}"));
+        state.mounts.push(MountEntry {
+            target: target.to_owned(),
+            fs_type: "tmpfs".to_owned(),
+            source,
+            shared: false,
+        });
         Ok(())
     }
 
@@ -302,7 +331,12 @@ impl Mounter for FakeMounter {
         let mut state = self.enter("make_shared", dir)?;
         match state.mounts.iter_mut().find(|mount| mount.target == dir) {
             Some(mount) => mount.shared = true,
-            None => state.mounts.push(MountEntry { target: dir.to_owned(), fs_type: "none".to_owned(), source: "none".to_owned(), shared: true }),
+            None => state.mounts.push(MountEntry {
+                target: dir.to_owned(),
+                fs_type: "none".to_owned(),
+                source: "none".to_owned(),
+                shared: true,
+            }),
         }
         Ok(())
     }

@@ -5,5 +5,6 @@
 
 pub mod build;
 pub mod fake_api;
+pub mod fake_host;
 mod merge_patch;
 pub mod observe;
