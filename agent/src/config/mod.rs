@@ -11,6 +11,12 @@ use std::time::Duration;
 
 use crate::boundary::CgroupDriver;
 
+pub mod file;
+pub mod load;
+pub mod proxy;
+pub mod resolve;
+pub mod wire;
+
 /// What the kubelet part runs with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgentConfig {

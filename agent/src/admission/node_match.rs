@@ -1,0 +1,102 @@
+//! Pure. Whether a pod's selector, affinity and tolerations fit the Node.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1 as api;
+
+use super::AdmitDecision;
+use crate::model::{Pod, PodSource};
+use crate::reason::admission as reason;
+
+/// Refuses a pod whose node selector or required node affinity the Node does not match.
+pub(super) fn affinity(pod: &Pod, _admitted: &[Pod], node: &api::Node) -> Option<AdmitDecision> {
+    let empty = BTreeMap::new();
+    let labels = node.metadata.labels.as_ref().unwrap_or(&empty);
+    let name = node.metadata.name.as_deref().unwrap_or_default();
+    let selected = pod
+        .spec()
+        .node_selector
+        .iter()
+        .flatten()
+        .all(|(key, value)| labels.get(key) == Some(value));
+    let required = pod
+        .spec()
+        .affinity
+        .as_ref()
+        .and_then(|affinity| affinity.node_affinity.as_ref())
+        .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+    let required = required.is_none_or(|required| {
+        required.node_selector_terms.iter().any(|term| term_matches(term, labels, name))
+    });
+    (!selected || !required).then(|| {
+        AdmitDecision::reject(
+            reason::NODE_AFFINITY,
+            "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+        )
+    })
+}
+
+/// A term without any expression matches nothing.
+fn term_matches(term: &api::NodeSelectorTerm, labels: &BTreeMap<String, String>, name: &str) -> bool {
+    let expressions = term.match_expressions.as_deref().unwrap_or_default();
+    let fields = term.match_fields.as_deref().unwrap_or_default();
+    if expressions.is_empty() && fields.is_empty() {
+        return false;
+    }
+    expressions.iter().all(|e| requirement_holds(e, labels.get(&e.key).map(String::as_str)))
+        && fields.iter().all(|field| {
+            field.key == "metadata.name" && requirement_holds(field, Some(name))
+        })
+}
+
+/// One requirement against the value under its key. An unknown operator holds for nothing.
+fn requirement_holds(requirement: &api::NodeSelectorRequirement, value: Option<&str>) -> bool {
+    let values = requirement.values.as_deref().unwrap_or_default();
+    let listed = value.is_some_and(|value| values.iter().any(|listed| listed == value));
+    let compare = |holds: fn(i64, i64) -> bool| {
+        let (Some(Ok(have)), [bound]) = (value.map(str::parse::<i64>), values) else { return false };
+        bound.parse().is_ok_and(|bound| holds(have, bound))
+    };
+    match requirement.operator.as_str() {
+        "In" => listed,
+        "NotIn" => !listed,
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        "Gt" => compare(|have, bound| have > bound),
+        "Lt" => compare(|have, bound| have < bound),
+        _ => false,
+    }
+}
+
+/// Refuses a pod that does not tolerate one of the Node's NoExecute taints. Static pods are not
+/// judged: they tolerate everything.
+pub(super) fn taints(pod: &Pod, _admitted: &[Pod], node: &api::Node) -> Option<AdmitDecision> {
+    if pod.source() != PodSource::Api {
+        return None;
+    }
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    let tolerations = pod.spec().tolerations.as_deref().unwrap_or_default();
+    let intolerable = taints
+        .iter()
+        .filter(|taint| taint.effect == "NoExecute")
+        .any(|taint| !tolerations.iter().any(|toleration| tolerates(toleration, taint)));
+    intolerable.then(|| {
+        AdmitDecision::reject(
+            reason::TAINT_TOLERATION,
+            "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate",
+        )
+    })
+}
+
+fn tolerates(toleration: &api::Toleration, taint: &api::Taint) -> bool {
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let (key, effect) = (text(&toleration.key), text(&toleration.effect));
+    if !effect.is_empty() && effect != taint.effect || !key.is_empty() && key != taint.key {
+        return false;
+    }
+    match text(&toleration.operator).as_str() {
+        "" | "Equal" => text(&toleration.value) == text(&taint.value),
+        "Exists" => true,
+        _ => false,
+    }
+}

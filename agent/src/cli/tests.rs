@@ -1,0 +1,82 @@
+use super::*;
+
+fn parse_line(line: &str) -> Result<Invocation, String> {
+    let mut words = line.split_whitespace().map(str::to_owned);
+    let program = words.next().unwrap();
+    parse(&program, &words.collect::<Vec<_>>())
+}
+
+fn run(line: &str) -> RunArguments {
+    match parse_line(line) {
+        Ok(Invocation::Run(run)) => *run,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn flag_with_a_field_is_laid_over_the_file() {
+    let run = run("noded run --max-pods=5 --fail-swap-on=false --cluster-dns=10.0.0.1,10.0.0.2");
+    assert_eq!(
+        Value::Object(run.overlay),
+        json!({ "maxPods": 5, "failSwapOn": false, "clusterDNS": ["10.0.0.1", "10.0.0.2"] })
+    );
+}
+
+#[test]
+fn go_habits_are_understood() {
+    let run = run("noded run --max_pods 5 --max-pods 6 -v=4 --fail-swap-on --node-ip=10.0.0.1,fd00::1");
+    assert_eq!(Value::Object(run.overlay), json!({ "maxPods": 6, "failSwapOn": true }));
+    assert_eq!(run.verbosity, 4);
+    assert_eq!(run.node_ips, ["10.0.0.1", "fd00::1"]);
+}
+
+#[test]
+fn kubelet_by_name_needs_no_subcommand() {
+    let run = run("/usr/bin/kubelet --config=/c --kubeconfig=/k --v=2");
+    assert_eq!(run.config, Some("/c".into()));
+    assert_eq!(run.kubeconfig, Some("/k".into()));
+    assert_eq!(run.verbosity, 2);
+}
+
+#[test]
+fn taints_and_labels_are_read() {
+    let run = run("noded run --register-with-taints=a=b:NoSchedule,c:NoExecute --node-labels=x=y");
+    assert_eq!(
+        run.overlay["registerWithTaints"],
+        json!([
+            { "key": "a", "value": "b", "effect": "NoSchedule" },
+            { "key": "c", "value": "", "effect": "NoExecute" },
+        ])
+    );
+    assert_eq!(run.node_labels["x"], "y");
+}
+
+#[test]
+fn mistakes_name_the_flag() {
+    let cases = [
+        ("noded run --max-pods=many", "--max-pods"),
+        ("noded run --no-such-flag", "--no-such-flag"),
+        ("noded run --fail-swap-on=perhaps", "--fail-swap-on"),
+        ("noded run --register-with-taints=a", "--register-with-taints"),
+        ("noded run --no-proxy --no-kubelet", "--no-proxy"),
+        ("noded dance", "dance"),
+    ];
+    for (line, expected) in cases {
+        let error = parse_line(line).unwrap_err();
+        assert!(error.contains(expected), "{line}: {error}");
+    }
+}
+
+#[test]
+fn parts_can_be_left_out() {
+    assert_eq!(run("noded run").parts, Parts::Both);
+    assert_eq!(run("noded run --no-proxy").parts, Parts::KubeletOnly);
+    assert_eq!(run("noded run --no-kubelet").parts, Parts::ProxyOnly);
+}
+
+#[test]
+fn help_is_printed_and_not_an_error() {
+    assert!(matches!(parse_line("noded --help"), Ok(Invocation::Print(_))));
+    assert!(matches!(parse_line("noded run --help"), Ok(Invocation::Print(_))));
+    assert!(matches!(parse_line("noded"), Ok(Invocation::Print(_))));
+}
