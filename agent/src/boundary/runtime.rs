@@ -103,7 +103,12 @@ pub trait Containers: Send + Sync {
         &self,
         pod: Option<&PodUid>,
     ) -> Result<Vec<ListedContainer>, RuntimeError>;
-    async fn container_status(&self, id: &ContainerId) -> Result<Container, RuntimeError>;
+    /// `sandbox` is the one the container was listed in; the runtime does not repeat it here.
+    async fn container_status(
+        &self,
+        id: &ContainerId,
+        sandbox: &SandboxId,
+    ) -> Result<Container, RuntimeError>;
     async fn reopen_log(&self, id: &ContainerId) -> Result<(), RuntimeError>;
 }
 
