@@ -29,11 +29,21 @@ enum Form {
 
 /// Flag, field of KubeletConfiguration v1beta1, form, help.
 const FIELD_FLAGS: [(&str, &str, Form, &str); 26] = [
-    ("cgroup-driver", "cgroupDriver", Form::Text, "cgroupfs or systemd, for runtimes that do not tell"),
+    (
+        "cgroup-driver",
+        "cgroupDriver",
+        Form::Text,
+        "cgroupfs or systemd, for runtimes that do not tell",
+    ),
     ("cgroup-root", "cgroupRoot", Form::Text, "Cgroup that the pods' cgroups stand in"),
     ("cluster-dns", "clusterDNS", Form::List, "Addresses of the cluster's DNS servers"),
     ("cluster-domain", "clusterDomain", Form::Text, "Domain of the cluster"),
-    ("container-runtime-endpoint", "containerRuntimeEndpoint", Form::Text, "Socket of the container runtime"),
+    (
+        "container-runtime-endpoint",
+        "containerRuntimeEndpoint",
+        Form::Text,
+        "Socket of the container runtime",
+    ),
     ("cpu-cfs-quota", "cpuCFSQuota", Form::Bool, "Enforce CPU limits"),
     ("event-burst", "eventBurst", Form::Number, "Most events at once"),
     ("event-qps", "eventRecordQPS", Form::Number, "Events per second"),
@@ -45,7 +55,12 @@ const FIELD_FLAGS: [(&str, &str, Form, &str); 26] = [
     ("image-service-endpoint", "imageServiceEndpoint", Form::Text, "Socket of the image service"),
     ("kube-reserved", "kubeReserved", Form::Map, "Resources kept for Kubernetes daemons"),
     ("max-pods", "maxPods", Form::Number, "Most pods on this node"),
-    ("node-status-update-frequency", "nodeStatusUpdateFrequency", Form::Text, "How often the Node status is computed"),
+    (
+        "node-status-update-frequency",
+        "nodeStatusUpdateFrequency",
+        Form::Text,
+        "How often the Node status is computed",
+    ),
     ("pod-manifest-path", "staticPodPath", Form::Text, "Directory of static pod manifests"),
     ("pod-max-pids", "podPidsLimit", Form::Number, "Most processes in a pod"),
     ("port", "port", Form::Number, "Port of the kubelet server"),
@@ -153,7 +168,9 @@ fn run_command(name: &'static str) -> Command {
     for (flag, _, form, help) in FIELD_FLAGS {
         let argument = text(flag, help);
         command = command.arg(match form {
-            Form::Bool => argument.num_args(0..=1).require_equals(true).default_missing_value("true"),
+            Form::Bool => {
+                argument.num_args(0..=1).require_equals(true).default_missing_value("true")
+            }
             _ => argument,
         });
     }
@@ -226,7 +243,12 @@ fn field_value(flag: &str, form: Form, text: &str) -> Result<Value, String> {
             pairs(flag, text)?.into_iter().map(|(key, value)| (key, json!(value))).collect(),
         ),
         Form::Taints => {
-            json!(list(text).iter().map(|taint| parse_taint(flag, taint)).collect::<Result<Vec<_>, _>>()?)
+            json!(
+                list(text)
+                    .iter()
+                    .map(|taint| parse_taint(flag, taint))
+                    .collect::<Result<Vec<_>, _>>()?
+            )
         }
     })
 }

@@ -27,8 +27,7 @@ fn main() -> ExitCode {
 /// One line for the operator and the exit code that goes with it.
 fn end(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    let reason =
-        error.downcast_ref::<Fatal>().map_or(ExitReason::Unexpected, |fatal| fatal.reason);
+    let reason = error.downcast_ref::<Fatal>().map_or(ExitReason::Unexpected, |fatal| fatal.reason);
     let _ = writeln!(std::io::stderr(), "noded: {error:#}");
     ExitCode::from(reason as u8)
 }

@@ -1,2 +1,4 @@
 //! Builds adapters, channels and tasks in order; then only waits.
-pub fn run(_: crate::cli::RunArguments) -> anyhow::Result<()> { Ok(()) }
+pub fn run(_: crate::cli::RunArguments) -> anyhow::Result<()> {
+    Ok(())
+}

@@ -51,7 +51,13 @@ fn short(reason: &str, name: &str, asked: i128, used: i128, have: i128) -> Admit
 
 /// The pod's requests in the unit admission counts in.
 fn requests(pod: &Pod) -> BTreeMap<String, i128> {
-    pod_requests(pod.spec()).into_iter().map(|(name, q)| { let n = whole(&name, q); (name, n) }).collect()
+    pod_requests(pod.spec())
+        .into_iter()
+        .map(|(name, q)| {
+            let n = whole(&name, q);
+            (name, n)
+        })
+        .collect()
 }
 
 /// Milli-CPU for cpu, the whole value for everything else.

@@ -49,8 +49,5 @@ pub fn admit(pod: &Pod, admitted: &[Pod], node: Option<&api::Node>) -> AdmitDeci
     let Some(node) = node else { return AdmitDecision::Admit };
     let checks: [fn(&Pod, &[Pod], &api::Node) -> Option<AdmitDecision>; 4] =
         [fit::resources, node_match::affinity, fit::host_ports, node_match::taints];
-    checks
-        .into_iter()
-        .find_map(|check| check(pod, admitted, node))
-        .unwrap_or(AdmitDecision::Admit)
+    checks.into_iter().find_map(|check| check(pod, admitted, node)).unwrap_or(AdmitDecision::Admit)
 }

@@ -19,12 +19,10 @@ pub(super) fn affinity(pod: &Pod, _admitted: &[Pod], node: &api::Node) -> Option
         .iter()
         .flatten()
         .all(|(key, value)| labels.get(key) == Some(value));
-    let required = pod
-        .spec()
-        .affinity
-        .as_ref()
-        .and_then(|affinity| affinity.node_affinity.as_ref())
-        .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+    let required =
+        pod.spec().affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref()).and_then(
+            |affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref(),
+        );
     let required = required.is_none_or(|required| {
         required.node_selector_terms.iter().any(|term| term_matches(term, labels, name))
     });
@@ -37,16 +35,20 @@ pub(super) fn affinity(pod: &Pod, _admitted: &[Pod], node: &api::Node) -> Option
 }
 
 /// A term without any expression matches nothing.
-fn term_matches(term: &api::NodeSelectorTerm, labels: &BTreeMap<String, String>, name: &str) -> bool {
+fn term_matches(
+    term: &api::NodeSelectorTerm,
+    labels: &BTreeMap<String, String>,
+    name: &str,
+) -> bool {
     let expressions = term.match_expressions.as_deref().unwrap_or_default();
     let fields = term.match_fields.as_deref().unwrap_or_default();
     if expressions.is_empty() && fields.is_empty() {
         return false;
     }
     expressions.iter().all(|e| requirement_holds(e, labels.get(&e.key).map(String::as_str)))
-        && fields.iter().all(|field| {
-            field.key == "metadata.name" && requirement_holds(field, Some(name))
-        })
+        && fields
+            .iter()
+            .all(|field| field.key == "metadata.name" && requirement_holds(field, Some(name)))
 }
 
 /// One requirement against the value under its key. An unknown operator holds for nothing.
@@ -54,7 +56,9 @@ fn requirement_holds(requirement: &api::NodeSelectorRequirement, value: Option<&
     let values = requirement.values.as_deref().unwrap_or_default();
     let listed = value.is_some_and(|value| values.iter().any(|listed| listed == value));
     let compare = |holds: fn(i64, i64) -> bool| {
-        let (Some(Ok(have)), [bound]) = (value.map(str::parse::<i64>), values) else { return false };
+        let (Some(Ok(have)), [bound]) = (value.map(str::parse::<i64>), values) else {
+            return false;
+        };
         bound.parse().is_ok_and(|bound| holds(have, bound))
     };
     match requirement.operator.as_str() {

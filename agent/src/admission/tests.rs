@@ -6,7 +6,8 @@ use super::*;
 use crate::model::PodSource;
 
 fn pod(spec: Value) -> Pod {
-    let object = json!({ "metadata": { "uid": "u", "name": "p", "namespace": "ns" }, "spec": spec });
+    let object =
+        json!({ "metadata": { "uid": "u", "name": "p", "namespace": "ns" }, "spec": spec });
     Pod::new(Arc::new(serde_json::from_value(object).unwrap()), PodSource::Api).unwrap()
 }
 
@@ -106,10 +107,7 @@ fn host_port_is_given_once() {
     let taken = [with_port("", "TCP")];
     assert!(verdict(&with_port("10.0.0.1", "TCP"), &taken).starts_with("NodePorts: "));
     assert_eq!(verdict(&with_port("10.0.0.1", "UDP"), &taken), "admit");
-    assert_eq!(
-        verdict(&with_port("10.0.0.1", "TCP"), &[with_port("10.0.0.2", "TCP")]),
-        "admit"
-    );
+    assert_eq!(verdict(&with_port("10.0.0.1", "TCP"), &[with_port("10.0.0.2", "TCP")]), "admit");
 }
 
 #[test]

@@ -24,7 +24,8 @@ fn flag_with_a_field_is_laid_over_the_file() {
 
 #[test]
 fn go_habits_are_understood() {
-    let run = run("noded run --max_pods 5 --max-pods 6 -v=4 --fail-swap-on --node-ip=10.0.0.1,fd00::1");
+    let run =
+        run("noded run --max_pods 5 --max-pods 6 -v=4 --fail-swap-on --node-ip=10.0.0.1,fd00::1");
     assert_eq!(Value::Object(run.overlay), json!({ "maxPods": 6, "failSwapOn": true }));
     assert_eq!(run.verbosity, 4);
     assert_eq!(run.node_ips, ["10.0.0.1", "fd00::1"]);

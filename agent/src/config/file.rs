@@ -30,8 +30,11 @@ pub fn parse_object(path: &Path, text: &str) -> Result<Map<String, Value>, FileE
     let mut options = serde_saphyr::Options::default();
     options.legacy_octal_numbers = true;
     options.strict_booleans = true;
-    let value: Option<Value> = serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| FileError::Syntax { path: path.to_owned(), problem: first_line(&error) })?;
+    let value: Option<Value> =
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| FileError::Syntax {
+            path: path.to_owned(),
+            problem: first_line(&error),
+        })?;
     match value {
         Some(Value::Object(map)) => Ok(map),
         None | Some(Value::Null) => Ok(Map::new()),

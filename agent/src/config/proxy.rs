@@ -62,7 +62,6 @@ impl Default for ProxySettings {
 /// Every field of KubeProxyConfiguration v1alpha1 (v1.36); a `Value` is accepted and not acted on.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[expect(dead_code, reason = "a field that is not acted on must still be accepted by its name")]
 struct Wire {
     kind: Option<String>,
     api_version: Option<String>,
@@ -95,7 +94,6 @@ struct Wire {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[expect(dead_code, reason = "a field that is not acted on must still be accepted by its name")]
 struct ClientConnection {
     kubeconfig: Option<String>,
     accept_content_types: Option<String>,
@@ -148,11 +146,18 @@ fn read(object: Map<String, Value>) -> Result<ProxySettings, String> {
             .ok_or_else(|| format!("{field}: \"{text}\" is not a duration like 10s or 1m30s")),
     };
     let cidrs = wire.cluster_cidr.unwrap_or_default();
-    let cluster_cidrs: Vec<String> =
-        cidrs.split(',').map(str::trim).filter(|cidr| !cidr.is_empty()).map(str::to_owned).collect();
+    let cluster_cidrs: Vec<String> = cidrs
+        .split(',')
+        .map(str::trim)
+        .filter(|cidr| !cidr.is_empty())
+        .map(str::to_owned)
+        .collect();
     let node_port_addresses = wire.node_port_addresses.unwrap_or_default();
-    for (field, list) in [("clusterCIDR", &cluster_cidrs), ("nodePortAddresses", &node_port_addresses)] {
-        let bad = list.iter().find(|cidr| *cidr != "primary" && cidr.parse::<ipnet::IpNet>().is_err());
+    for (field, list) in
+        [("clusterCIDR", &cluster_cidrs), ("nodePortAddresses", &node_port_addresses)]
+    {
+        let bad =
+            list.iter().find(|cidr| *cidr != "primary" && cidr.parse::<ipnet::IpNet>().is_err());
         if let Some(bad) = bad {
             return Err(format!("{field}: \"{bad}\" is not a CIDR like 10.244.0.0/16"));
         }

@@ -7,9 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::wire::{KubeletConfiguration, WireTaint};
-use super::{
-    AgentConfig, Cadence, CgroupConfig, DnsConfig, ImagePulls, Limits, NodeConfig, Taint,
-};
+use super::{AgentConfig, Cadence, CgroupConfig, DnsConfig, ImagePulls, Limits, NodeConfig, Taint};
 use crate::boundary::CgroupDriver;
 use crate::model::quantity::Quantity;
 
@@ -46,7 +44,8 @@ impl Reader {
             Some(duration) if duration.is_zero() => default,
             Some(duration) => duration,
             None => {
-                self.problems.push(format!("{field}: \"{text}\" is not a duration like 10s or 1m30s"));
+                self.problems
+                    .push(format!("{field}: \"{text}\" is not a duration like 10s or 1m30s"));
                 default
             }
         }
@@ -68,11 +67,17 @@ impl Reader {
         parsed
     }
 
-    fn quantities(&mut self, field: &str, map: Option<BTreeMap<String, String>>) -> BTreeMap<String, String> {
+    fn quantities(
+        &mut self,
+        field: &str,
+        map: Option<BTreeMap<String, String>>,
+    ) -> BTreeMap<String, String> {
         let map = map.unwrap_or_default();
         for (name, text) in &map {
             if Quantity::parse(text).is_err() {
-                self.problems.push(format!("{field}: {name}: \"{text}\" is not a quantity like 100m or 1Gi"));
+                self.problems.push(format!(
+                    "{field}: {name}: \"{text}\" is not a quantity like 100m or 1Gi"
+                ));
             }
         }
         map
@@ -89,14 +94,18 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// The configuration to run with, or all that is wrong with it.
-pub fn resolve(wire: KubeletConfiguration, around: Surroundings) -> Result<AgentConfig, Vec<String>> {
+pub fn resolve(
+    wire: KubeletConfiguration,
+    around: Surroundings,
+) -> Result<AgentConfig, Vec<String>> {
     let mut reader = Reader { problems: Vec::new() };
     let node_name =
         around.hostname_override.clone().unwrap_or(around.hostname.clone()).trim().to_lowercase();
     if node_name.is_empty() {
         reader.problems.push("the host name is empty; give --hostname-override".to_owned());
     }
-    let node_ips = around.node_ips.iter().filter_map(|ip| reader.address("--node-ip", ip)).collect();
+    let node_ips =
+        around.node_ips.iter().filter_map(|ip| reader.address("--node-ip", ip)).collect();
     let runtime_endpoint = wire
         .container_runtime_endpoint
         .clone()
@@ -109,7 +118,9 @@ pub fn resolve(wire: KubeletConfiguration, around: Surroundings) -> Result<Agent
         .unwrap_or_else(|| runtime_endpoint.clone());
     for endpoint in [&runtime_endpoint, &image_endpoint] {
         if !endpoint.starts_with("unix://") {
-            reader.problems.push(format!("containerRuntimeEndpoint: \"{endpoint}\" must start with unix://"));
+            reader
+                .problems
+                .push(format!("containerRuntimeEndpoint: \"{endpoint}\" must start with unix://"));
         }
     }
     let config = AgentConfig {
@@ -128,7 +139,10 @@ pub fn resolve(wire: KubeletConfiguration, around: Surroundings) -> Result<Agent
         dns: dns(&mut reader, &wire),
         healthz: healthz(&mut reader, &wire),
         port: reader.number("port", wire.port, 10250),
-        kubelet_version: around.kubelet_version.clone().unwrap_or_else(|| KUBELET_VERSION.to_owned()),
+        kubelet_version: around
+            .kubelet_version
+            .clone()
+            .unwrap_or_else(|| KUBELET_VERSION.to_owned()),
         image_pulls: image_pulls(&mut reader, &wire),
         seccomp_default: wire.seccomp_default.unwrap_or(false),
         cadence: cadence(&mut reader, &wire),
@@ -175,7 +189,9 @@ fn image_pulls(reader: &mut Reader, wire: &KubeletConfiguration) -> ImagePulls {
     if serial {
         return ImagePulls { parallel: Some(1) };
     }
-    ImagePulls { parallel: parallel.map(|limit| reader.number("maxParallelImagePulls", Some(limit), 1)) }
+    ImagePulls {
+        parallel: parallel.map(|limit| reader.number("maxParallelImagePulls", Some(limit), 1)),
+    }
 }
 
 fn cadence(reader: &mut Reader, wire: &KubeletConfiguration) -> Cadence {
@@ -234,7 +250,9 @@ fn cgroups(reader: &mut Reader, wire: &KubeletConfiguration) -> CgroupConfig {
         None | Some("" | "cgroupfs") => CgroupDriver::Cgroupfs,
         Some("systemd") => CgroupDriver::Systemd,
         Some(other) => {
-            reader.problems.push(format!("cgroupDriver: \"{other}\" is neither cgroupfs nor systemd"));
+            reader
+                .problems
+                .push(format!("cgroupDriver: \"{other}\" is neither cgroupfs nor systemd"));
             CgroupDriver::Cgroupfs
         }
     };

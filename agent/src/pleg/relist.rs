@@ -10,9 +10,7 @@ use tokio::time::Instant;
 
 use super::diff::{changed_pods, listed_state};
 use crate::adapters::cri::RuntimeWake;
-use crate::boundary::{
-    Containers, ListedContainer, ListedSandbox, RuntimeError, Sandboxes,
-};
+use crate::boundary::{Containers, ListedContainer, ListedSandbox, RuntimeError, Sandboxes};
 use crate::model::{
     Container, ContainerId, PodFullName, PodUid, RuntimePod, RuntimePods, Sandbox, SandboxState,
 };
@@ -153,8 +151,7 @@ impl PlegTask {
             next_list: Instant::now(),
             list_failed: false,
         };
-        let handle =
-            PlegHandle { requests: sender, cache: cache_reader, health: health_reader };
+        let handle = PlegHandle { requests: sender, cache: cache_reader, health: health_reader };
         (task, handle)
     }
 
@@ -195,8 +192,7 @@ impl PlegTask {
             reading.again = true;
             return;
         }
-        let reading =
-            Reading { now: answer.into_iter().collect(), ..Reading::default() };
+        let reading = Reading { now: answer.into_iter().collect(), ..Reading::default() };
         self.reading.insert(uid.clone(), reading);
         let old = self.pods.get(&uid).cloned();
         let runtime = self.runtime.clone();
@@ -327,7 +323,12 @@ impl PlegTask {
         }
     }
 
-    fn settle_pod(&mut self, uid: PodUid, name: PodFullName, result: Result<RuntimePod, RuntimeError>) {
+    fn settle_pod(
+        &mut self,
+        uid: PodUid,
+        name: PodFullName,
+        result: Result<RuntimePod, RuntimeError>,
+    ) {
         let reading = self.reading.remove(&uid).unwrap_or_default();
         let answer = result.map(|pod| self.store(pod));
         if answer.is_err() {

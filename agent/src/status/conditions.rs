@@ -71,7 +71,8 @@ fn publish(
 ) -> api::PodCondition {
     let status = if verdict.holds { "True" } else { "False" };
     let old = previous.iter().find(|old| old.type_ == kind);
-    let since = old.filter(|old| old.status == status).and_then(|old| old.last_transition_time.clone());
+    let since =
+        old.filter(|old| old.status == status).and_then(|old| old.last_transition_time.clone());
     api::PodCondition {
         type_: kind.to_owned(),
         status: status.to_owned(),
@@ -122,7 +123,9 @@ fn ready(pod: &Pod, containers: &Verdict, previous: &[api::PodCondition]) -> Ver
     for gate in pod.spec().readiness_gates.iter().flatten() {
         let kind = &gate.condition_type;
         match previous.iter().find(|condition| condition.type_ == *kind) {
-            None => messages.push(format!("corresponding condition of pod readiness gate \"{kind}\" does not exist.")),
+            None => messages.push(format!(
+                "corresponding condition of pod readiness gate \"{kind}\" does not exist."
+            )),
             Some(condition) if condition.status != "True" => messages.push(format!(
                 "the status of pod readiness gate \"{kind}\" is not \"True\", but {}",
                 condition.status

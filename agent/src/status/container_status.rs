@@ -41,8 +41,7 @@ pub fn container_status(view: &ContainerView<'_>) -> api::ContainerStatus {
     status.volume_mounts = volume_mounts(view.spec);
     if let Some(resources) = &view.spec.resources {
         status.allocated_resources.clone_from(&resources.requests);
-        status.resources =
-            Some(api::ResourceRequirements { claims: None, ..resources.clone() });
+        status.resources = Some(api::ResourceRequirements { claims: None, ..resources.clone() });
     } else {
         status.resources = Some(api::ResourceRequirements::default());
     }
@@ -70,9 +69,7 @@ fn from_instance(view: &ContainerView<'_>, newest: &Container) -> api::Container
             }
             None => terminated(exit, newest),
         },
-        ContainerState::Created => {
-            held.unwrap_or_else(|| waiting(reason::CONTAINER_CREATING, ""))
-        }
+        ContainerState::Created => held.unwrap_or_else(|| waiting(reason::CONTAINER_CREATING, "")),
         ContainerState::Unknown => view
             .previous
             .and_then(|previous| previous.state.clone())
@@ -138,7 +135,8 @@ fn close(status: &mut api::ContainerStatus, view: &ContainerView<'_>) {
         status.last_state = empty();
         return;
     }
-    if !view.runtime.containers.is_empty() || view.previous.is_some_and(|p| p.container_id.is_some())
+    if !view.runtime.containers.is_empty()
+        || view.previous.is_some_and(|p| p.container_id.is_some())
     {
         status.state =
             Some(lost("The container could not be located when the pod was terminated", None));
@@ -210,10 +208,9 @@ fn volume_mounts(spec: &api::Container) -> Option<Vec<api::VolumeMountStatus>> {
             name: mount.name.clone(),
             mount_path: mount.mount_path.clone(),
             read_only: mount.read_only,
-            recursive_read_only: mount
-                .read_only
-                .filter(|read_only| *read_only)
-                .map(|_| mount.recursive_read_only.clone().unwrap_or_else(|| "Disabled".to_owned())),
+            recursive_read_only: mount.read_only.filter(|read_only| *read_only).map(|_| {
+                mount.recursive_read_only.clone().unwrap_or_else(|| "Disabled".to_owned())
+            }),
             ..api::VolumeMountStatus::default()
         })
         .collect();

@@ -169,8 +169,7 @@ fn set_addresses(status: &mut api::PodStatus, input: &StatusInput<'_>) {
     let mut ordered: Vec<IpAddr> = ips.to_vec();
     ordered.sort_by_key(|ip| ip.is_ipv4() != primary_is_v4);
     status.pod_ip = Some(ordered[0].to_string());
-    status.pod_ips =
-        Some(ordered.iter().map(|ip| api::PodIP { ip: ip.to_string() }).collect());
+    status.pod_ips = Some(ordered.iter().map(|ip| api::PodIP { ip: ip.to_string() }).collect());
 }
 
 /// The status of a pod that admission refused: Failed, and nothing of it ever ran.

@@ -100,8 +100,7 @@ pub struct StatusTask {
 impl StatusTask {
     pub fn new(api: Arc<dyn PodsApi>) -> (Self, StatusHandle) {
         let (sender, requests) = mpsc::channel(REQUESTS);
-        let task =
-            Self { api, requests, entries: HashMap::new(), writes: JoinSet::new() };
+        let task = Self { api, requests, entries: HashMap::new(), writes: JoinSet::new() };
         (task, StatusHandle { requests: sender })
     }
 
@@ -184,10 +183,8 @@ impl StatusTask {
         let (namespace, name) = (entry.pod.namespace().to_owned(), entry.pod.name().to_owned());
         let api = Arc::clone(&self.api);
         let key = uid.clone();
-        let patch = entry
-            .wanted
-            .as_ref()
-            .and_then(|wanted| status_patch(uid, &entry.shown, wanted));
+        let patch =
+            entry.wanted.as_ref().and_then(|wanted| status_patch(uid, &entry.shown, wanted));
         if let Some(patch) = patch {
             entry.writing = true;
             self.writes.spawn(async move {

@@ -66,9 +66,8 @@ pub(super) async fn within<T>(
     match tokio::time::timeout(deadline, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(runtime_error(what, &status)),
-        Err(_) => Err(RuntimeError::DeadlineExceeded(format!(
-            "{what} after {} s",
-            deadline.as_secs()
-        ))),
+        Err(_) => {
+            Err(RuntimeError::DeadlineExceeded(format!("{what} after {} s", deadline.as_secs())))
+        }
     }
 }

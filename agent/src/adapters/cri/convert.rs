@@ -87,7 +87,8 @@ pub(super) fn sandbox(status: cri::PodSandboxStatus) -> Sandbox {
         .and_then(|namespaces| namespaces.options.as_ref())
         .map_or(0, |options| options.network);
     let network = status.network.unwrap_or_default();
-    let texts = std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|ip| ip.ip));
+    let texts =
+        std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|ip| ip.ip));
     Sandbox {
         id: SandboxId::from(&status.id),
         attempt: status.metadata.map_or(0, |metadata| metadata.attempt),

@@ -78,7 +78,8 @@ impl Sandboxes for CriClient {
         let mut call = self.runtime.clone();
         let answer =
             within("PodSandboxStatus", self.plain, call.pod_sandbox_status(request)).await?;
-        let status = answer.status.ok_or_else(|| RuntimeError::NotFound(format!("sandbox {id}")))?;
+        let status =
+            answer.status.ok_or_else(|| RuntimeError::NotFound(format!("sandbox {id}")))?;
         Ok(convert::sandbox(status))
     }
 }
@@ -142,8 +143,7 @@ impl Containers for CriClient {
         id: &ContainerId,
         sandbox: &SandboxId,
     ) -> Result<Container, RuntimeError> {
-        let request =
-            cri::ContainerStatusRequest { container_id: id.to_string(), verbose: false };
+        let request = cri::ContainerStatusRequest { container_id: id.to_string(), verbose: false };
         let mut call = self.runtime.clone();
         let answer = within("ContainerStatus", self.plain, call.container_status(request)).await?;
         let status =

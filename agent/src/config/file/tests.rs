@@ -15,7 +15,8 @@ fn unknown_field_is_an_error_that_names_it() {
 
 #[test]
 fn known_field_without_effect_is_accepted() {
-    let config = kubelet("cpuManagerPolicy: static\nauthentication: {anonymous: {enabled: false}}\n");
+    let config =
+        kubelet("cpuManagerPolicy: static\nauthentication: {anonymous: {enabled: false}}\n");
     assert_eq!(config.unwrap().unused.len(), 2);
 }
 
@@ -43,8 +44,7 @@ fn drop_ins_win_over_the_main_file_in_the_order_of_their_names() {
     write("20-b.conf", "maxPods: 3\n");
     write("10-a.conf", "maxPods: 2\nevictionHard: {nodefs.available: 5%}\n");
     write("ignored.yaml", "maxPods: 9\n");
-    let merged =
-        read_with_drop_ins(Some(&dir.path().join("main.yaml")), Some(dir.path())).unwrap();
+    let merged = read_with_drop_ins(Some(&dir.path().join("main.yaml")), Some(dir.path())).unwrap();
     let config = decode_kubelet(dir.path(), merged).unwrap();
     assert_eq!(config.max_pods, Some(3));
     assert_eq!(config.port, Some(1));

@@ -5,9 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::{
-    Container, ContainerId, ContainerState, Exit, PodSource, Sandbox, SandboxId,
-};
+use crate::model::{Container, ContainerId, ContainerState, Exit, PodSource, Sandbox, SandboxId};
 
 const NOW: i64 = 1_000_000;
 
@@ -121,10 +119,7 @@ fn pod_just_seen_is_pending_with_its_container_being_created() {
     assert_eq!(status["hostIP"], "192.168.0.1");
     assert_eq!(status["observedGeneration"], 3);
     assert_eq!(condition(&status, "PodReadyToStartContainers")["status"], "False");
-    assert_eq!(
-        condition(&status, "Ready")["message"],
-        "containers with unready status: [c]"
-    );
+    assert_eq!(condition(&status, "Ready")["message"], "containers with unready status: [c]");
 }
 
 #[test]

@@ -48,7 +48,10 @@ fn reason_that_no_longer_holds_is_removed_from_its_condition() {
 #[test]
 fn changed_address_list_replaces_the_merged_one() {
     assert_eq!(
-        patch(json!({ "podIPs": [{ "ip": "10.0.0.1" }] }), json!({ "podIPs": [{ "ip": "10.0.0.2" }] })),
+        patch(
+            json!({ "podIPs": [{ "ip": "10.0.0.1" }] }),
+            json!({ "podIPs": [{ "ip": "10.0.0.2" }] })
+        ),
         Some(json!({ "podIPs": [{ "$patch": "replace" }, { "ip": "10.0.0.2" }] }))
     );
     assert_eq!(

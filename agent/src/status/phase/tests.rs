@@ -23,7 +23,9 @@ fn statuses(states: &str) -> Vec<api::ContainerStatus> {
             'r' => (json!({ "running": {} }), json!({})),
             'w' => (json!({ "waiting": {} }), json!({})),
             'b' => (json!({ "waiting": {} }), json!({ "terminated": { "exitCode": 1 } })),
-            code => (json!({ "terminated": { "exitCode": code.to_digit(10).unwrap() } }), json!({})),
+            code => {
+                (json!({ "terminated": { "exitCode": code.to_digit(10).unwrap() } }), json!({}))
+            }
         };
         serde_json::from_value(json!({
             "name": format!("c{index}"), "image": "x", "imageID": "x", "ready": false,
@@ -56,7 +58,11 @@ fn phase_follows_the_table() {
     for (policy, states, ended, expected) in cases {
         let statuses = statuses(states);
         let names: Vec<&str> = statuses.iter().map(|status| status.name.as_str()).collect();
-        assert_eq!(phase(&pod(policy, &names), &statuses, ended), expected, "{policy} {states} {ended}");
+        assert_eq!(
+            phase(&pod(policy, &names), &statuses, ended),
+            expected,
+            "{policy} {states} {ended}"
+        );
     }
 }
 
