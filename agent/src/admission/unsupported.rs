@@ -1,0 +1,190 @@
+//! Pure. Refuses pods that ask for something noded does not do, naming the field: a pod that runs
+//! without what it asked for is worse than one that does not run.
+
+use k8s_openapi::api::core::v1 as api;
+
+use crate::model::Pod;
+
+/// A field that cannot be honoured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// Path of the field in the pod.
+    pub field: String,
+    /// For the pod's status and event.
+    pub message: String,
+}
+
+impl Unsupported {
+    fn new(field: impl Into<String>, what: &str) -> Self {
+        let field = field.into();
+        let message = format!("{field}: {what} not supported by this node");
+        Self { field, message }
+    }
+}
+
+/// The first field of the pod that is not supported; `None` when all are.
+pub fn unsupported_field(pod: &Pod) -> Option<Unsupported> {
+    let spec = pod.spec();
+    pod_field(spec)
+        .or_else(|| {
+            let volumes = spec.volumes.iter().flatten();
+            volumes.enumerate().find_map(|(index, volume)| volume_field(index, volume))
+        })
+        .or_else(|| {
+            let containers = spec.containers.iter().enumerate();
+            containers.into_iter().find_map(|(index, container)| container_field(index, container))
+        })
+}
+
+fn pod_field(spec: &api::PodSpec) -> Option<Unsupported> {
+    let filled = |list: usize| list > 0;
+    let checks = [
+        (
+            filled(spec.init_containers.iter().flatten().count()),
+            "initContainers",
+            "init containers are",
+        ),
+        (
+            filled(spec.ephemeral_containers.iter().flatten().count()),
+            "ephemeralContainers",
+            "ephemeral containers are",
+        ),
+        (
+            filled(spec.resource_claims.iter().flatten().count()),
+            "resourceClaims",
+            "dynamic resource allocation is",
+        ),
+        (spec.host_users == Some(false), "hostUsers", "user namespaces are"),
+        (
+            spec.os.as_ref().is_some_and(|os| os.name != "linux"),
+            "os.name",
+            "an operating system other than linux is",
+        ),
+    ];
+    first(&checks, "spec.")
+}
+
+fn volume_field(index: usize, volume: &api::Volume) -> Option<Unsupported> {
+    let name = &volume.name;
+    let at = |kind: &str| format!("spec.volumes[{index}].{kind}");
+    if let Some(kind) = foreign_kind(volume) {
+        let what = format!("volume {name:?} of kind {kind} is");
+        return Some(Unsupported::new(at(kind), &what));
+    }
+    let medium = volume.empty_dir.as_ref().and_then(|empty| empty.medium.as_deref());
+    if let Some(medium) = medium.filter(|medium| !matches!(*medium, "" | "Memory")) {
+        let what = format!("medium {medium:?} of volume {name:?} is");
+        return Some(Unsupported::new(at("emptyDir.medium"), &what));
+    }
+    let projected = volume.projected.as_ref().and_then(|projected| projected.sources.as_ref());
+    projected.into_iter().flatten().enumerate().find_map(|(source, projection)| {
+        let kind = if projection.cluster_trust_bundle.is_some() {
+            "clusterTrustBundle"
+        } else if projection.pod_certificate.is_some() {
+            "podCertificate"
+        } else {
+            return None;
+        };
+        let what = format!("source {kind} of volume {name:?} is");
+        Some(Unsupported::new(at(&format!("projected.sources[{source}].{kind}")), &what))
+    })
+}
+
+/// The field name of a volume's kind when noded cannot make it.
+fn foreign_kind(volume: &api::Volume) -> Option<&'static str> {
+    let made = volume.empty_dir.is_some()
+        || volume.host_path.is_some()
+        || volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.projected.is_some();
+    if made {
+        return None;
+    }
+    let kinds = [
+        (volume.persistent_volume_claim.is_some(), "persistentVolumeClaim"),
+        (volume.csi.is_some(), "csi"),
+        (volume.ephemeral.is_some(), "ephemeral"),
+        (volume.image.is_some(), "image"),
+        (volume.nfs.is_some(), "nfs"),
+        (volume.iscsi.is_some(), "iscsi"),
+        (volume.fc.is_some(), "fc"),
+        (volume.git_repo.is_some(), "gitRepo"),
+        (volume.flex_volume.is_some(), "flexVolume"),
+    ];
+    let known = kinds.iter().find(|(set, _)| *set).map(|(_, kind)| *kind);
+    // The rest are cloud disks, which Kubernetes itself mounts through CSI only.
+    Some(known.unwrap_or("unknown"))
+}
+
+fn container_field(index: usize, container: &api::Container) -> Option<Unsupported> {
+    let prefix = format!("spec.containers[{index}].");
+    let hooks = container.lifecycle.as_ref();
+    let checks = [
+        (container.startup_probe.is_some(), "startupProbe", "startup probes are"),
+        (container.liveness_probe.is_some(), "livenessProbe", "liveness probes are"),
+        (container.readiness_probe.is_some(), "readinessProbe", "readiness probes are"),
+        (
+            hooks.is_some_and(|hooks| hooks.post_start.is_some()),
+            "lifecycle.postStart",
+            "lifecycle hooks are",
+        ),
+        (
+            hooks.is_some_and(|hooks| hooks.pre_stop.is_some()),
+            "lifecycle.preStop",
+            "lifecycle hooks are",
+        ),
+        (
+            container.volume_devices.as_ref().is_some_and(|devices| !devices.is_empty()),
+            "volumeDevices",
+            "block volumes are",
+        ),
+        (
+            container.restart_policy.is_some(),
+            "restartPolicy",
+            "restart policies of single containers are",
+        ),
+        (
+            container.resources.as_ref().is_some_and(|r| r.claims.iter().flatten().count() > 0),
+            "resources.claims",
+            "dynamic resource allocation is",
+        ),
+        (
+            container
+                .security_context
+                .as_ref()
+                .is_some_and(|security| security.windows_options.is_some()),
+            "securityContext.windowsOptions",
+            "windows options are",
+        ),
+    ];
+    first(&checks, &prefix)
+        .or_else(|| mount_field(&prefix, container))
+        .or_else(|| env_field(&prefix, container))
+}
+
+fn mount_field(prefix: &str, container: &api::Container) -> Option<Unsupported> {
+    let mounts = container.volume_mounts.iter().flatten().enumerate();
+    mounts.into_iter().find_map(|(index, mount)| {
+        let set = |path: &Option<String>| path.as_ref().is_some_and(|path| !path.is_empty());
+        let checks = [
+            (set(&mount.sub_path), "subPath", "sub paths are"),
+            (set(&mount.sub_path_expr), "subPathExpr", "sub paths are"),
+        ];
+        first(&checks, &format!("{prefix}volumeMounts[{index}]."))
+    })
+}
+
+fn env_field(prefix: &str, container: &api::Container) -> Option<Unsupported> {
+    let variables = container.env.iter().flatten().enumerate();
+    variables.into_iter().find_map(|(index, variable)| {
+        let from = variable.value_from.as_ref()?;
+        let checks = [(from.file_key_ref.is_some(), "fileKeyRef", "variables from files are")];
+        first(&checks, &format!("{prefix}env[{index}].valueFrom."))
+    })
+}
+
+fn first(checks: &[(bool, &str, &str)], prefix: &str) -> Option<Unsupported> {
+    let (_, field, what) = checks.iter().find(|(asked, _, _)| *asked)?;
+    Some(Unsupported::new(format!("{prefix}{field}"), what))
+}
