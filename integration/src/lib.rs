@@ -1,1 +1,56 @@
-//! integration
+//! The test surroundings of noded: a real control plane, real containerd, real kernel.
+//!
+//! A test binary calls [`runner::run`] with its tests. Everything then happens in namespaces of
+//! its own ([`isolation`]), and each test gets a [`TestContext`]:
+//!
+//! ```no_run
+//! use std::{sync::Arc, time::Duration};
+//! use integration::{TestContext, node::NodeOptions, pods};
+//!
+//! async fn pod_runs(context: Arc<TestContext>) -> anyhow::Result<()> {
+//!     let cluster = context.cluster().await?;
+//!     let node = context.node(NodeOptions::default()).await?;
+//!     let namespace = context.namespace().await?;
+//!     cluster.create(&pods::pause_pod(&namespace, "a", node.name())).await?;
+//!     pods::wait_ready(&cluster, &pods::path(&namespace, "a"), Duration::from_secs(30)).await?;
+//!     Ok(())
+//! }
+//! # fn main() { integration::runner::run(integration::tests![pod_runs]); }
+//! ```
+//!
+//! | part | module |
+//! |---|---|
+//! | control plane, `kubectl`, objects | [`real_cluster`], [`api_client`], [`watch`], [`resource`] |
+//! | certificates and kubeconfigs | [`pki`] |
+//! | segment with nodes and an outsider | [`netns`], [`namespaces`] |
+//! | node: files, containerd, agent | [`node`], [`node_space`], [`real_runtime`] |
+//! | noded, or kubelet and kube-proxy | [`agent_process`], [`peers`], [`agent_config`] |
+//! | cluster DNS | [`dns`] |
+//! | pods | [`pods`] |
+//! | picking, running and reporting tests | [`runner`], [`context`], [`artifacts`], [`wait`] |
+//! | built binaries and images | [`ground`] |
+
+pub mod agent_config;
+pub mod agent_process;
+pub mod api_client;
+pub mod artifacts;
+pub mod context;
+pub mod daemon;
+pub mod dns;
+pub mod ground;
+pub mod isolation;
+pub mod namespaces;
+pub mod netns;
+pub mod node;
+pub mod node_space;
+pub mod peers;
+pub mod pki;
+pub mod pods;
+pub mod real_cluster;
+pub mod real_runtime;
+pub mod resource;
+pub mod runner;
+pub mod wait;
+pub mod watch;
+
+pub use context::TestContext;
