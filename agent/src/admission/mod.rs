@@ -36,15 +36,15 @@ impl AdmitDecision {
 /// Judges `pod` against the node and the pods it already has. The first check that fails decides.
 /// Without a Node object (it is not registered yet) only what needs none is checked.
 pub fn admit(pod: &Pod, admitted: &[Pod], node: Option<&api::Node>) -> AdmitDecision {
-    if let Some(unsupported) = unsupported_field(pod) {
-        return AdmitDecision::reject(reason::POD_FEATURE_UNSUPPORTED, unsupported.message);
-    }
     let os = pod.spec().os.as_ref().map(|os| os.name.as_str());
     if let Some(os) = os.filter(|os| *os != "linux") {
         return AdmitDecision::reject(
             reason::POD_OS_NOT_SUPPORTED,
             format!("Failed to admit pod as its OS {os} doesn't match node's OS linux"),
         );
+    }
+    if let Some(unsupported) = unsupported_field(pod) {
+        return AdmitDecision::reject(reason::POD_FEATURE_UNSUPPORTED, unsupported.message);
     }
     let Some(node) = node else { return AdmitDecision::Admit };
     let checks: [fn(&Pod, &[Pod], &api::Node) -> Option<AdmitDecision>; 4] =

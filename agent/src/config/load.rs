@@ -1,8 +1,6 @@
 //! Puts the configuration together: files, flags and the host name.
 
-use std::path::{Path, PathBuf};
-
-use serde_json::Map;
+use std::path::PathBuf;
 
 use super::AgentConfig;
 use super::file::{FileError, decode_kubelet, merge, read_object, read_with_drop_ins};
@@ -46,12 +44,12 @@ pub fn load_agent(
     Ok((config, without_effect))
 }
 
-/// The proxy part's settings; defaults when no file is given. `--proxy-kubeconfig` wins over the
-/// file's own, and without either the node's credential serves.
-pub fn load_proxy(arguments: &RunArguments) -> Result<ProxySettings, ConfigError> {
+/// The proxy part's settings; kube-proxy's defaults when no file is given. `--proxy-kubeconfig`
+/// wins over the file's own, and without either the node's credential serves.
+pub fn load_proxy(arguments: &RunArguments, node_name: &str) -> Result<ProxySettings, ConfigError> {
     let mut settings = match &arguments.proxy_config {
-        Some(path) => decode_proxy(path, read_object(path)?)?,
-        None => decode_proxy(Path::new("defaults"), Map::new())?,
+        Some(path) => decode_proxy(path, read_object(path)?, node_name)?,
+        None => ProxySettings::defaults(node_name),
     };
     let own = arguments.proxy_kubeconfig.clone().or(settings.kubeconfig.take());
     settings.kubeconfig = own.or_else(|| arguments.kubeconfig.clone());

@@ -1,42 +1,33 @@
+use serde_json::json;
+
 use super::*;
 
-fn settings(text: &str) -> Result<ProxySettings, String> {
-    read(serde_json::from_str(text).unwrap())
+fn settings(mut extra: Value) -> Result<ProxySettings, String> {
+    extra["apiVersion"] = json!("kubeproxy.config.k8s.io/v1alpha1");
+    extra["kind"] = json!("KubeProxyConfiguration");
+    let object = extra.as_object().unwrap().clone();
+    decode_proxy(Path::new("proxy.yaml"), object, "n").map_err(|error| error.to_string())
 }
 
 #[test]
 fn empty_file_gives_the_defaults() {
-    assert_eq!(settings("{}"), Ok(ProxySettings::default()));
+    assert_eq!(settings(json!({})), Ok(ProxySettings::defaults("n")));
 }
 
 #[test]
-fn values_are_taken_over() {
-    let settings = settings(
-        r#"{"kind": "KubeProxyConfiguration", "clusterCIDR": "10.0.0.0/8, fd00::/8",
-            "clientConnection": {"kubeconfig": "/k"}, "mode": "iptables",
-            "iptables": {"masqueradeBit": 5, "masqueradeAll": true, "minSyncPeriod": "2s"}}"#,
-    )
-    .unwrap();
-    assert_eq!(settings.cluster_cidrs, ["10.0.0.0/8", "fd00::/8"]);
+fn credential_of_its_own_is_taken() {
+    let settings = settings(json!({ "clientConnection": { "kubeconfig": "/k" } })).unwrap();
     assert_eq!(settings.kubeconfig, Some("/k".into()));
-    assert_eq!(settings.masquerade_bit, 5);
-    assert!(settings.masquerade_all);
-    assert_eq!(settings.min_sync_period, Duration::from_secs(2));
 }
 
 #[test]
-fn bad_values_name_their_field() {
-    let cases = [
-        (r#"{"mod": "x"}"#, "unknown field `mod`"),
-        (r#"{"mode": "ipvs"}"#, "mode: \"ipvs\""),
-        (r#"{"iptables": {"masqueradeBit": 32}}"#, "iptables.masqueradeBit"),
-        (r#"{"clusterCIDR": "ten"}"#, "clusterCIDR: \"ten\""),
-        (r#"{"detectLocalMode": "Guess"}"#, "detectLocalMode"),
-        (r#"{"iptables": {"syncPeriod": "soon"}}"#, "iptables.syncPeriod"),
-        (r#"{"kind": "Pod"}"#, "kind is \"Pod\""),
-    ];
-    for (text, expected) in cases {
-        let error = settings(text).unwrap_err();
-        assert!(error.contains(expected), "{text}: {error}");
+fn bad_values_name_file_and_field() {
+    for (extra, expected) in [
+        (json!({ "mod": "x" }), "unknown field `mod`"),
+        (json!({ "mode": "ipvs" }), "mode: \"ipvs\""),
+        (json!({ "clusterCIDR": "ten" }), "clusterCIDR"),
+    ] {
+        let error = settings(extra).unwrap_err();
+        assert!(error.starts_with("proxy.yaml: ") && error.contains(expected), "{error}");
     }
 }
