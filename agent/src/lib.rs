@@ -19,6 +19,7 @@ pub mod podplan;
 pub mod podsource;
 pub mod podworker;
 pub mod reason;
+pub mod server;
 pub mod startup;
 pub mod status;
 pub mod telemetry;

@@ -5,6 +5,7 @@
 //! **Invariants**: every root (`/proc`, `/sys`, the cgroup mount) is a field, so that tests run on
 //! directories of their own.
 
+pub mod allocator;
 mod cgroup_tree;
 mod cgroup_v1;
 mod cgroup_v2;
