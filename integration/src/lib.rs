@@ -26,7 +26,7 @@
 //! | node: files, containerd, agent | [`node`], [`node_space`], [`real_runtime`] |
 //! | noded, or kubelet and kube-proxy | [`agent_process`], [`peers`], [`agent_config`] |
 //! | cluster DNS | [`dns`] |
-//! | pods | [`pods`] |
+//! | pods, Services, packets | [`pods`], [`services`], [`traffic`] |
 //! | picking, running and reporting tests | [`runner`], [`context`], [`artifacts`], [`wait`] |
 //! | built binaries and images | [`ground`] |
 
@@ -50,6 +50,8 @@ pub mod real_cluster;
 pub mod real_runtime;
 pub mod resource;
 pub mod runner;
+pub mod services;
+pub mod traffic;
 pub mod wait;
 pub mod watch;
 

@@ -143,7 +143,7 @@ fn mount_all(request: &Request) -> Result<()> {
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
         .context("cannot make the mounts private")?;
     for path in OVERLAID {
-        overlay(path, &request.directory.join("files").join(&path[1..].replace('/', "-")))?;
+        overlay(path, &request.directory.join("files").join(path[1..].replace('/', "-")))?;
     }
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
         .context("cannot mount /run")?;

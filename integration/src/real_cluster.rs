@@ -248,6 +248,11 @@ impl Cluster {
         Ok(printed)
     }
 
+    /// Runs a command in a container through the API server and returns its output.
+    pub async fn exec(&self, namespace: &str, pod: &str, command: &[&str]) -> Result<String> {
+        self.kubectl(&[&["exec", "-n", namespace, pod, "--"], command].concat()).await
+    }
+
     /// Applies manifests in YAML or JSON text.
     pub async fn apply(&self, manifests: &str) -> Result<()> {
         self.kubectl_with_input(&["apply", "-f", "-"], manifests).await.map(drop)

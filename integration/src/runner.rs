@@ -27,24 +27,43 @@ const DEFAULT_THREADS: usize = 2;
 /// What a test function returns.
 pub type TestFuture = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
+/// Whether a test minds others at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Company {
+    /// It keeps to its own nodes and namespaces.
+    Shared,
+    /// It disturbs or measures what all share, such as the API server.
+    Alone,
+}
+
 /// A test and its name.
 #[derive(Clone, Copy)]
 pub struct Test {
     /// Module and function, as libtest names them.
     pub name: &'static str,
+    /// Whether others may run at the same time.
+    pub company: Company,
     /// Starts the test.
     pub start: fn(Arc<TestContext>) -> TestFuture,
 }
 
 /// Lists async functions of this module as tests: `tests![pod_runs, pod_ends]` is a
-/// `Vec<Test>`. Each takes an `Arc<TestContext>` and returns `anyhow::Result<()>`.
+/// `Vec<Test>`; `tests![pod_runs; alone: api_server_restarts]` has some that run by themselves
+/// after the others. Each takes an `Arc<TestContext>` and returns `anyhow::Result<()>`.
 #[macro_export]
 macro_rules! tests {
-    ($($function:ident),* $(,)?) => {
-        vec![$($crate::runner::Test {
+    ($($function:ident),* $(,)? $(; alone: $($lonely:ident),* $(,)?)?) => {
+        vec![
+            $($crate::tests!(@test Shared $function),)*
+            $($($crate::tests!(@test Alone $lonely),)*)?
+        ]
+    };
+    (@test $company:ident $function:ident) => {
+        $crate::runner::Test {
             name: concat!(module_path!(), "::", stringify!($function)),
+            company: $crate::runner::Company::$company,
             start: |context| Box::pin($function(context)),
-        }),*]
+        }
     };
 }
 
@@ -131,13 +150,12 @@ fn run_picked(run: Run, tests: &[Test], total: usize, threads: usize) -> ExitCod
     let plural = if tests.len() == 1 { "" } else { "s" };
     print(&format!("\nrunning {} test{plural}\n", tests.len()));
     let shared = Arc::new(Shared::new(run));
-    let failures: Vec<(&str, anyhow::Error)> = runtime.block_on(async {
-        stream::iter(tests)
-            .map(|test| run_one(test, Arc::clone(&shared)))
-            .buffer_unordered(threads)
-            .filter_map(|failure| async { failure })
-            .collect()
-            .await
+    let (sociable, lonely): (Vec<&Test>, Vec<&Test>) =
+        tests.iter().partition(|test| test.company == Company::Shared);
+    let failures = runtime.block_on(async {
+        let mut failures = run_all(&sociable, &shared, threads).await;
+        failures.extend(run_all(&lonely, &shared, 1).await);
+        failures
     });
     let passed = tests.len() - failures.len();
     let names: Vec<&str> = failures.iter().map(|(name, _)| *name).collect();
@@ -150,6 +168,20 @@ fn run_picked(run: Run, tests: &[Test], total: usize, threads: usize) -> ExitCod
     report(passed, &names, total - tests.len(), started);
     // Whatever still runs ends with this process's namespaces.
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs tests, some at a time, and returns the failed ones with their errors.
+async fn run_all(
+    tests: &[&Test],
+    shared: &Arc<Shared>,
+    threads: usize,
+) -> Vec<(&'static str, anyhow::Error)> {
+    stream::iter(tests)
+        .map(|test| run_one(test, Arc::clone(shared)))
+        .buffer_unordered(threads)
+        .filter_map(|failure| async { failure })
+        .collect()
+        .await
 }
 
 async fn run_one(test: &Test, shared: Arc<Shared>) -> Option<(&'static str, anyhow::Error)> {
