@@ -70,3 +70,34 @@ pub mod admission {
     pub const POD_FEATURE_UNSUPPORTED: &str = "PodFeatureUnsupported";
     pub const UNEXPECTED_ADMISSION_ERROR: &str = "UnexpectedAdmissionError";
 }
+
+// pkg/kubelet/kubelet_node_status.go, pkg/kubelet/nodestatus/setters.go: condition reasons
+pub mod node_condition {
+    pub const KUBELET_READY: &str = "KubeletReady";
+    pub const KUBELET_NOT_READY: &str = "KubeletNotReady";
+    pub const HAS_SUFFICIENT_MEMORY: &str = "KubeletHasSufficientMemory";
+    pub const HAS_INSUFFICIENT_MEMORY: &str = "KubeletHasInsufficientMemory";
+    pub const HAS_NO_DISK_PRESSURE: &str = "KubeletHasNoDiskPressure";
+    pub const HAS_DISK_PRESSURE: &str = "KubeletHasDiskPressure";
+    pub const HAS_SUFFICIENT_PID: &str = "KubeletHasSufficientPID";
+    pub const HAS_INSUFFICIENT_PID: &str = "KubeletHasInsufficientPID";
+}
+
+// pkg/kubelet/events/event.go and pkg/kubelet/nodestatus/setters.go: events on the Node
+pub mod node_event {
+    pub const STARTING: &str = "Starting";
+    pub const REBOOTED: &str = "Rebooted";
+    pub const NODE_READY: &str = "NodeReady";
+    pub const NODE_NOT_READY: &str = "NodeNotReady";
+    pub const NODE_SCHEDULABLE: &str = "NodeSchedulable";
+    pub const NODE_NOT_SCHEDULABLE: &str = "NodeNotSchedulable";
+    pub const NODE_HAS_SUFFICIENT_MEMORY: &str = "NodeHasSufficientMemory";
+    pub const NODE_HAS_INSUFFICIENT_MEMORY: &str = "NodeHasInsufficientMemory";
+    pub const NODE_HAS_NO_DISK_PRESSURE: &str = "NodeHasNoDiskPressure";
+    pub const NODE_HAS_DISK_PRESSURE: &str = "NodeHasDiskPressure";
+    pub const NODE_HAS_SUFFICIENT_PID: &str = "NodeHasSufficientPID";
+    pub const NODE_HAS_INSUFFICIENT_PID: &str = "NodeHasInsufficientPID";
+    pub const NODE_ALLOCATABLE_ENFORCED: &str = "NodeAllocatableEnforced";
+    pub const FAILED_NODE_ALLOCATABLE_ENFORCEMENT: &str = "FailedNodeAllocatableEnforcement";
+    pub const INVALID_DISK_CAPACITY: &str = "InvalidDiskCapacity";
+}

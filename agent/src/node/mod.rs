@@ -9,6 +9,8 @@
 //! **Source**: kubelet v1.36 `pkg/kubelet/kubelet_node_status.go`, `pkg/kubelet/nodestatus`,
 //! `pkg/kubelet/nodelease`.
 
+pub mod allocatable;
+pub mod thresholds;
 mod view;
 
 pub use view::NodeView;
