@@ -58,7 +58,9 @@ pub struct AgentProcess {
 }
 
 impl AgentProcess {
-    pub(crate) fn new(programs: Vec<Program>) -> Self {
+    /// An agent made of these programs; not started.
+    #[must_use]
+    pub fn new(programs: Vec<Program>) -> Self {
         Self { programs, running: Mutex::default() }
     }
 

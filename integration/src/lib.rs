@@ -25,6 +25,7 @@
 //! | segment with nodes and an outsider | [`netns`], [`namespaces`] |
 //! | node: files, containerd, agent | [`node`], [`node_space`], [`real_runtime`] |
 //! | noded, or kubelet and kube-proxy | [`agent_process`], [`peers`], [`agent_config`] |
+//! | `kubeadm join` | [`kubeadm`] |
 //! | cluster DNS | [`dns`] |
 //! | pods, Services, packets | [`pods`], [`services`], [`traffic`] |
 //! | picking, running and reporting tests | [`runner`], [`context`], [`artifacts`], [`wait`] |
@@ -39,6 +40,7 @@ pub mod daemon;
 pub mod dns;
 pub mod ground;
 pub mod isolation;
+pub mod kubeadm;
 pub mod namespaces;
 pub mod netns;
 pub mod node;

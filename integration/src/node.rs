@@ -203,18 +203,16 @@ impl Node {
     /// Starts the agent under test, or kubelet and kube-proxy when the environment variable
     /// `NODED_TEST_AGENT` is `peers`. Does not wait for anything.
     pub fn start_agent(&self) -> Result<Arc<AgentProcess>> {
-        if std::env::var("NODED_TEST_AGENT").is_ok_and(|kind| kind == "peers") {
-            return self.start_peers();
-        }
-        self.set_agent(AgentProcess::noded(self)?)
+        if peers_wanted() { self.start_peers() } else { self.start_as(AgentProcess::noded(self)?) }
     }
 
     /// Starts the real kubelet and kube-proxy.
     pub fn start_peers(&self) -> Result<Arc<AgentProcess>> {
-        self.set_agent(AgentProcess::peers(self)?)
+        self.start_as(AgentProcess::peers(self)?)
     }
 
-    fn set_agent(&self, agent: AgentProcess) -> Result<Arc<AgentProcess>> {
+    /// Starts programs as the node's agent; errors while another agent runs.
+    pub fn start_as(&self, agent: AgentProcess) -> Result<Arc<AgentProcess>> {
         let agent = Arc::new(agent);
         let mut slot = self.agent_slot();
         ensure!(slot.as_ref().is_none_or(|known| !known.is_running()), "an agent runs already");
@@ -318,6 +316,12 @@ impl Drop for Node {
         // must not wait for their children.
         self.space.kill();
     }
+}
+
+/// Whether the tests are to run against the upstream kubelet and kube-proxy.
+#[must_use]
+pub fn peers_wanted() -> bool {
+    std::env::var("NODED_TEST_AGENT").is_ok_and(|kind| kind == "peers")
 }
 
 fn cgroup_name(cluster: &Cluster, node: &str) -> String {
