@@ -275,7 +275,7 @@ impl Node {
         let deleted = self.forget().await;
         self.space.wait();
         self.cluster.network().detach(self.place);
-        let mut problems = cgroups::remove_all(&cgroup_name(&self.cluster, &self.name));
+        let mut problems = cgroups::remove_named(&cgroup_name(&self.cluster, &self.name));
         if self.options.disk_bytes.is_some() {
             umount2(&self.directory, MntFlags::MNT_DETACH)?;
         }

@@ -48,10 +48,14 @@ pub fn create(name: &str) -> io::Result<()> {
 /// The topmost cgroups in all hierarchies whose name starts with `prefix`.
 #[must_use]
 pub fn find(prefix: &str) -> Vec<PathBuf> {
+    find_matching(|name| name.starts_with(prefix))
+}
+
+fn find_matching(matches: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for hierarchy in hierarchies() {
         for entry in fs::read_dir(hierarchy).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(prefix) && entry.path().is_dir() {
+            if matches(&entry.file_name().to_string_lossy()) && entry.path().is_dir() {
                 found.push(entry.path());
             }
         }
@@ -63,9 +67,19 @@ pub fn find(prefix: &str) -> Vec<PathBuf> {
 /// below, and returns what could not be removed.
 #[must_use]
 pub fn remove_all(prefix: &str) -> Vec<String> {
+    remove_matching(|name| name.starts_with(prefix))
+}
+
+/// [`remove_all`] for the cgroups with exactly this name.
+#[must_use]
+pub fn remove_named(name: &str) -> Vec<String> {
+    remove_matching(|found| found == name)
+}
+
+fn remove_matching(matches: impl Fn(&str) -> bool) -> Vec<String> {
     let deadline = Instant::now() + REMOVAL_DEADLINE;
     loop {
-        let failed: Vec<String> = find(prefix)
+        let failed: Vec<String> = find_matching(&matches)
             .iter()
             .filter_map(|path| match remove(path) {
                 Err(error) if path.exists() => {
