@@ -45,7 +45,7 @@ impl Files {
         fs::write(&files.kubelet_config, json(&kubelet)?)?;
         fs::write(&files.proxy_config, json(&proxy)?)?;
         fs::write(&files.kubelet_kubeconfig, pki.node_kubeconfig(node.name())?)?;
-        fs::write(&files.proxy_kubeconfig, pki.proxy_kubeconfig()?)?;
+        fs::write(&files.proxy_kubeconfig, pki.proxy_kubeconfig(node.options().proxy_user)?)?;
         Ok(files)
     }
 }

@@ -17,6 +17,7 @@ pub struct Shared {
     run: Run,
     cluster: OnceCell<Arc<Cluster>>,
     dns: OnceCell<Dns>,
+    node: OnceCell<Arc<Node>>,
     numbers: AtomicU32,
 }
 
@@ -24,7 +25,13 @@ impl Shared {
     /// Nothing is started yet.
     #[must_use]
     pub fn new(run: Run) -> Self {
-        Self { run, cluster: OnceCell::new(), dns: OnceCell::new(), numbers: AtomicU32::new(1) }
+        Self {
+            run,
+            cluster: OnceCell::new(),
+            dns: OnceCell::new(),
+            node: OnceCell::new(),
+            numbers: AtomicU32::new(1),
+        }
     }
 }
 
@@ -99,6 +106,22 @@ impl TestContext {
         Ok(node)
     }
 
+    /// A Ready node with the default options that all tests share which only run pods on it. The
+    /// first call makes it; it ends with the run.
+    pub async fn shared_node(&self) -> Result<Arc<Node>> {
+        let make = || async {
+            let cluster = self.cluster().await?;
+            let node = Arc::new(Node::start(&cluster, "shared", NodeOptions::default()).await?);
+            node.start_agent()?;
+            if let Err(error) = node.join().await {
+                node.remove().await?;
+                return Err(error);
+            }
+            Ok(node)
+        };
+        self.shared.node.get_or_try_init(make).await.cloned()
+    }
+
     /// A Ready node with the real kubelet and kube-proxy.
     pub async fn peer_node(&self, options: NodeOptions) -> Result<Arc<Node>> {
         let node = self.bare_node(options).await?;
@@ -123,7 +146,9 @@ impl TestContext {
         let namespaces = std::mem::take(&mut *lock(&self.namespaces));
         let cluster = self.shared.cluster.get();
         if failed {
-            artifacts::keep(&self.name, cluster.map(AsRef::as_ref), &nodes).await;
+            let shared = self.shared.node.get().into_iter();
+            let all: Vec<Arc<Node>> = nodes.iter().chain(shared).cloned().collect();
+            artifacts::keep(&self.name, cluster.map(AsRef::as_ref), &all).await;
         }
         let mut outcome = Ok(());
         if let Some(cluster) = cluster {

@@ -27,7 +27,8 @@
 //! | noded, or kubelet and kube-proxy | [`agent_process`], [`peers`], [`agent_config`] |
 //! | `kubeadm join` | [`kubeadm`] |
 //! | cluster DNS | [`dns`] |
-//! | pods, Services, packets | [`pods`], [`services`], [`traffic`] |
+//! | pods, what happens inside them | [`pods`], [`in_pod`] |
+//! | Services, packets | [`services`], [`traffic`] |
 //! | picking, running and reporting tests | [`runner`], [`context`], [`artifacts`], [`wait`] |
 //! | built binaries and images | [`ground`] |
 
@@ -39,6 +40,7 @@ pub mod context;
 pub mod daemon;
 pub mod dns;
 pub mod ground;
+pub mod in_pod;
 pub mod isolation;
 pub mod kubeadm;
 pub mod namespaces;

@@ -38,7 +38,9 @@ pub struct NodeOptions {
     pub kubelet_config: Value,
     /// Fields laid over the generated `KubeProxyConfiguration`, as a JSON merge patch.
     pub proxy_config: Value,
-    /// More command line arguments for the agent.
+    /// User of the proxy's credential; the one that upstream's roles provide for when `None`.
+    pub proxy_user: Option<&'static str>,
+    /// More command line arguments for the agent, of the peers for the kubelet.
     pub agent_args: Vec<String>,
 }
 
@@ -60,6 +62,7 @@ impl Default for NodeOptions {
             disk_bytes: None,
             kubelet_config: Value::Null,
             proxy_config: Value::Null,
+            proxy_user: None,
             agent_args: Vec::new(),
         }
     }

@@ -19,13 +19,15 @@ impl AgentProcess {
                 .inside(Arc::clone(node.namespaces()))
         };
         let flag = |name: &str, path: PathBuf| format!("--{name}={}", path.display());
-        let kubelet = program("kubelet").args([
-            flag("config", files.kubelet_config),
-            flag("kubeconfig", files.kubelet_kubeconfig),
-            flag("root-dir", node.root_directory()),
-            format!("--hostname-override={}", node.name()),
-            format!("--node-ip={}", node_ips(node)),
-        ]);
+        let kubelet = program("kubelet")
+            .args([
+                flag("config", files.kubelet_config),
+                flag("kubeconfig", files.kubelet_kubeconfig),
+                flag("root-dir", node.root_directory()),
+                format!("--hostname-override={}", node.name()),
+                format!("--node-ip={}", node_ips(node)),
+            ])
+            .args(&node.options().agent_args);
         let proxy = program("kube-proxy").args([flag("config", files.proxy_config)]);
         Ok(Self::new(vec![kubelet, proxy]))
     }

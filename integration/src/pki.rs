@@ -196,8 +196,11 @@ impl Pki {
         self.kubeconfig(Identity { user: &user, group: Some("system:nodes") })
     }
 
-    /// Kubeconfig text of the proxy's credential: user `system:kube-proxy`.
-    pub fn proxy_kubeconfig(&self) -> Result<String> {
-        self.kubeconfig(Identity { user: "system:kube-proxy", group: Some("system:node-proxier") })
+    /// Kubeconfig text of the proxy's credential: this user, or `system:kube-proxy` when `None`.
+    pub fn proxy_kubeconfig(&self, user: Option<&str>) -> Result<String> {
+        self.kubeconfig(match user {
+            Some(user) => Identity { user, group: None },
+            None => Identity { user: "system:kube-proxy", group: Some("system:node-proxier") },
+        })
     }
 }

@@ -21,8 +21,9 @@ use crate::isolation::{self, Run};
 const TEST_LIMIT: Duration = Duration::from_secs(300);
 /// Cleaning up after a test takes seconds; a hang must not hide the other results.
 const CLEAN_UP_LIMIT: Duration = Duration::from_secs(90);
-/// Tests at a time unless told: on two cores more of them only wait for each other.
-const DEFAULT_THREADS: usize = 2;
+/// Tests at a time unless told. Most of a test is waiting for back-offs and graces, so two cores
+/// carry several.
+const DEFAULT_THREADS: usize = 6;
 
 /// What a test function returns.
 pub type TestFuture = Pin<Box<dyn Future<Output = Result<()>> + Send>>;

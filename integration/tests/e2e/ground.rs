@@ -12,7 +12,7 @@ use integration::isolation::{PREFIX, cgroups, leftovers, variable};
 use integration::node::{NodeOptions, PodFamilies};
 use integration::runner::Test;
 use integration::wait::{self, Look};
-use integration::{TestContext, pods, services, traffic};
+use integration::{TestContext, in_pod, pods, services, traffic};
 
 /// Ample: a pause pod takes half a second on an idle machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -57,6 +57,7 @@ async fn pods_of_peers_get_both_families(context: Arc<TestContext>) -> Result<()
     let pod = pods::wait_ready(&cluster, &pods::path(&namespace, "a"), LIMIT).await?;
     let addresses = pod["status"]["podIPs"].as_array().context("no addresses")?;
     ensure!(addresses.len() == 2, "addresses: {addresses:?}");
+    in_pod::listening(&pod).await?;
     for address in addresses {
         let address: IpAddr = address["ip"].as_str().context("no address")?.parse()?;
         let server = SocketAddr::new(address, services::SERVER_PORT);
@@ -72,6 +73,7 @@ async fn pods_outlive_containerd(context: Arc<TestContext>) -> Result<()> {
     cluster.create(&services::server_pod(&namespace, "a", node.name(), "a")).await?;
     let path = pods::path(&namespace, "a");
     let pod = pods::wait_ready(&cluster, &path, LIMIT).await?;
+    in_pod::listening(&pod).await?;
     node.runtime().restart().await?;
     ensure!(traffic::hostname(None, services::pod_address(&pod)?).await? == "a");
     let id = &pods::container_status(&pod, "server")?["containerID"];
