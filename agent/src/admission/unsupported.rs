@@ -188,3 +188,6 @@ fn first(checks: &[(bool, &str, &str)], prefix: &str) -> Option<Unsupported> {
     let (_, field, what) = checks.iter().find(|(asked, _, _)| *asked)?;
     Some(Unsupported::new(format!("{prefix}{field}"), what))
 }
+
+#[cfg(test)]
+mod tests;

@@ -492,6 +492,7 @@ impl ObjectsApi for FakeApi {
         namespace: &str,
         name: &str,
     ) -> mpsc::Receiver<Option<Arc<api::ConfigMap>>> {
+        self.state().calls.push(format!("watch_config_map {namespace}/{name}"));
         let (sender, receiver) = mpsc::channel(1);
         let key = key(namespace, name);
         // The outer `None` is "nothing told yet".

@@ -1,1 +1,33 @@
-//! volumes
+//! The volumes of this node's pods.
+//!
+//! **What**: makes every volume a pod mounts present below `pods/<uid>/volumes`, keeps projected
+//! content fresh, and removes all of it when the pod is gone.
+//! **Owns**: `pods/<uid>`, its mounts, its hosts file and its termination logs.
+//! **Reads**: ConfigMaps and Secrets from the object cache, tokens from the API server, pods.
+//! **Writes**: directories, tmpfs mounts and files below the root directory; host paths only where
+//! the pod asks for `DirectoryOrCreate` or `FileOrCreate`.
+//! **Invariants**: nothing is deleted through a mount; a mount that is there is used, never laid
+//! over; content that did not change is not rewritten; a reader never sees half an update; no
+//! link inside a volume is followed when noded writes there.
+//! **Source**: kubelet v1.36 `volumemanager`, `volume/emptydir`, `volume/hostpath`,
+//! `volume/projected`, `volume/util/atomic_writer.go`, `token`. The kubelet reconciles in a 100 ms
+//! loop; noded mounts when the pod's worker asks.
+
+mod atomic_writer;
+mod downward_api;
+mod empty_dir;
+mod handle;
+mod host_path;
+mod layout;
+mod payload;
+mod projected;
+mod setup;
+mod task;
+mod token;
+mod types;
+mod wanted;
+
+pub use handle::{VolumesDeps, VolumesHandle};
+pub use layout::PodLayout;
+pub use task::{VolumesTask, new};
+pub use types::{MountedVolume, MountedVolumes, SetUpCause, SetUpFailure, VolumeError};

@@ -6,6 +6,7 @@
 //! directories of their own.
 
 pub mod allocator;
+pub mod beneath;
 mod cgroup_tree;
 mod cgroup_v1;
 mod cgroup_v2;
@@ -15,6 +16,7 @@ mod machine;
 mod mounter;
 mod mountinfo;
 mod netlink;
+pub mod pod_files;
 mod proc_parse;
 
 pub use cgroup_v1::CgroupV1;

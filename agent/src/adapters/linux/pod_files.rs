@@ -1,0 +1,112 @@
+//! Directories and small files of pods. Paths are noded's own, never a container's; what may lead
+//! through a container's files goes through [`super::beneath`].
+
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{
+    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown,
+};
+use std::path::Path;
+
+use super::beneath::Beneath;
+
+/// What a path of the host is, links followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathKind {
+    Directory,
+    File,
+    Socket,
+    CharDevice,
+    BlockDevice,
+    Other,
+}
+
+/// `None` when nothing is there.
+pub fn path_kind(path: &Path) -> io::Result<Option<PathKind>> {
+    let kind = match fs::metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(Some(if kind.is_dir() {
+        PathKind::Directory
+    } else if kind.is_file() {
+        PathKind::File
+    } else if kind.is_socket() {
+        PathKind::Socket
+    } else if kind.is_char_device() {
+        PathKind::CharDevice
+    } else if kind.is_block_device() {
+        PathKind::BlockDevice
+    } else {
+        PathKind::Other
+    }))
+}
+
+/// Makes the directory and its parents, all with `mode` less the umask; an existing one is kept
+/// as it is.
+pub fn create_dir_all(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(mode).create(path)
+}
+
+/// Makes the directory, its parent must exist; false when it was there already.
+pub fn create_dir(path: &Path, mode: u32) -> io::Result<bool> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets exactly these permission bits, whatever the umask is.
+pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// Hands a directory to a group: the group owns it, may read, write and enter it, and owns what is
+/// made in it.
+pub fn share_dir_with_group(path: &Path, group: u32) -> io::Result<()> {
+    let mode = fs::metadata(path)?.mode() & 0o7777;
+    chown(path, None, Some(group))?;
+    set_mode(path, mode | 0o2770)
+}
+
+/// An empty file with exactly this mode; an existing one is kept as it is.
+pub fn create_file(path: &Path, mode: u32) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
+        Ok(file) => file.set_permissions(Permissions::from_mode(mode)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes the whole file in place, so that containers which have it mounted see the new content.
+pub fn write_in_place(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.set_permissions(Permissions::from_mode(mode))
+}
+
+/// The text of a file of the host; bytes that are not UTF-8 are replaced.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned())
+}
+
+/// Names in a directory; empty when it does not exist.
+pub fn names_in(path: &Path) -> io::Result<Vec<String>> {
+    match Beneath::open(path) {
+        Ok(dir) => dir.names(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes `parent/name` and all it holds, never through a mount; a missing one is success.
+pub fn remove_tree(parent: &Path, name: &str) -> io::Result<()> {
+    match Beneath::open(parent) {
+        Ok(dir) => dir.remove(name),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}

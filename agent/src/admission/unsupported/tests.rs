@@ -1,0 +1,120 @@
+use super::*;
+use crate::podexec::fixtures::pod;
+use serde_json::{Value, json};
+
+fn with_container(extra: Value) -> Value {
+    let mut container = json!({"name": "main", "image": "img"});
+    for (key, value) in extra.as_object().unwrap() {
+        container[key] = value.clone();
+    }
+    json!({"spec": {"containers": [container]}})
+}
+
+fn with_volume(source: Value) -> Value {
+    let mut volume = json!({"name": "v"});
+    for (key, value) in source.as_object().unwrap() {
+        volume[key] = value.clone();
+    }
+    json!({"spec": {"volumes": [volume]}})
+}
+
+#[test]
+fn unsupported_fields_are_named() {
+    let probe = json!({"exec": {"command": ["true"]}});
+    for (overlay, field) in [
+        (json!({"spec": {"initContainers": [{"name": "i"}]}}), "spec.initContainers"),
+        (json!({"spec": {"ephemeralContainers": [{"name": "e"}]}}), "spec.ephemeralContainers"),
+        (json!({"spec": {"resourceClaims": [{"name": "r"}]}}), "spec.resourceClaims"),
+        (json!({"spec": {"hostUsers": false}}), "spec.hostUsers"),
+        (json!({"spec": {"os": {"name": "windows"}}}), "spec.os.name"),
+        (
+            with_volume(json!({"persistentVolumeClaim": {"claimName": "c"}})),
+            "spec.volumes[0].persistentVolumeClaim",
+        ),
+        (with_volume(json!({"csi": {"driver": "d"}})), "spec.volumes[0].csi"),
+        (with_volume(json!({"image": {}})), "spec.volumes[0].image"),
+        (
+            with_volume(json!({"emptyDir": {"medium": "HugePages"}})),
+            "spec.volumes[0].emptyDir.medium",
+        ),
+        (
+            with_volume(json!({"projected": {"sources": [{"configMap": {"name": "x"}},
+                {"clusterTrustBundle": {"path": "p"}}]}})),
+            "spec.volumes[0].projected.sources[1].clusterTrustBundle",
+        ),
+        (with_container(json!({"startupProbe": probe})), "spec.containers[0].startupProbe"),
+        (with_container(json!({"livenessProbe": probe})), "spec.containers[0].livenessProbe"),
+        (with_container(json!({"readinessProbe": probe})), "spec.containers[0].readinessProbe"),
+        (
+            with_container(json!({"lifecycle": {"postStart": probe}})),
+            "spec.containers[0].lifecycle.postStart",
+        ),
+        (
+            with_container(json!({"lifecycle": {"preStop": probe}})),
+            "spec.containers[0].lifecycle.preStop",
+        ),
+        (
+            with_container(json!({"volumeDevices": [{"name": "v", "devicePath": "/d"}]})),
+            "spec.containers[0].volumeDevices",
+        ),
+        (with_container(json!({"restartPolicy": "Never"})), "spec.containers[0].restartPolicy"),
+        (
+            with_container(json!({"resources": {"claims": [{"name": "c"}]}})),
+            "spec.containers[0].resources.claims",
+        ),
+        (
+            with_container(json!({"securityContext": {"windowsOptions": {}}})),
+            "spec.containers[0].securityContext.windowsOptions",
+        ),
+        (
+            with_container(json!({"volumeMounts":
+                [{"name": "v", "mountPath": "/m", "subPath": "s"}]})),
+            "spec.containers[0].volumeMounts[0].subPath",
+        ),
+        (
+            with_container(json!({"volumeMounts":
+                [{"name": "v", "mountPath": "/m", "subPathExpr": "$(S)"}]})),
+            "spec.containers[0].volumeMounts[0].subPathExpr",
+        ),
+        (
+            with_container(json!({"env": [{"name": "A", "valueFrom":
+                {"fileKeyRef": {"key": "k", "path": "p", "volumeName": "v"}}}]})),
+            "spec.containers[0].env[0].valueFrom.fileKeyRef",
+        ),
+    ] {
+        let found = unsupported_field(&pod(overlay.clone())).map(|found| found.field);
+        assert_eq!(found.as_deref(), Some(field), "{overlay}");
+    }
+}
+
+#[test]
+fn message_says_what_is_refused() {
+    let refused =
+        unsupported_field(&pod(with_volume(json!({"nfs": {"path": "/", "server": "s"}})))).unwrap();
+    assert_eq!(
+        refused.message,
+        "spec.volumes[0].nfs: volume \"v\" of kind nfs is not supported by this node"
+    );
+}
+
+#[test]
+fn ordinary_pods_pass() {
+    let ordinary = with_container(json!({
+        "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+        "envFrom": [{"configMapRef": {"name": "c"}}],
+        "lifecycle": {"stopSignal": "SIGUSR1"},
+        "volumeMounts": [{"name": "v", "mountPath": "/m"}],
+    }));
+    assert_eq!(unsupported_field(&pod(ordinary)), None);
+    for source in [
+        json!({"emptyDir": {}}),
+        json!({"emptyDir": {"medium": "Memory"}}),
+        json!({"hostPath": {"path": "/x"}}),
+        json!({"configMap": {"name": "c"}}),
+        json!({"secret": {"secretName": "s"}}),
+        json!({"downwardAPI": {"items": []}}),
+        json!({"projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}),
+    ] {
+        assert_eq!(unsupported_field(&pod(with_volume(source.clone()))), None, "{source}");
+    }
+}

@@ -1,0 +1,146 @@
+//! Pure. A container of a pod as the runtime is to make it.
+//! Source: kubelet v1.36 `kuberuntime/kuberuntime_container.go`.
+
+use std::net::IpAddr;
+
+use cri_proto::runtime::v1::{
+    ContainerConfig, ContainerMetadata, ImageSpec, KeyValue, LinuxContainerConfig, Signal,
+};
+use k8s_openapi::api::core::v1 as api;
+
+use super::env::{self, EnvSources};
+use super::field_ref::FieldFacts;
+use super::labels;
+use super::linux_resources::container_resources;
+use super::log_paths::container_log;
+use super::mounts::{PodFiles, container_mounts};
+use super::node_facts::NodeFacts;
+use super::security_context::{ImageUser, container_security};
+use super::service_env::EnvServices;
+use crate::model::Pod;
+use crate::objects::ObjectSet;
+use crate::volumes::MountedVolumes;
+
+/// Why no config can be made. The text is published as message of the waiting reason
+/// `CreateContainerConfigError`, in the kubelet's words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ContainerConfigError {
+    #[error("services have not yet been read at least once, cannot construct envvars")]
+    ServicesNotListed,
+    #[error("{kind} \"{name}\" not found")]
+    ObjectMissing { kind: &'static str, namespace: String, name: String },
+    #[error("couldn't find key {key} in {kind} {namespace}/{name}")]
+    KeyMissing { key: String, kind: &'static str, namespace: String, name: String },
+    #[error("unsupported fieldPath: {0}")]
+    UnknownField(String),
+    #[error("unsupported container resource: {0}")]
+    UnknownResource(String),
+    #[error("resource {resource} or its divisor is not a quantity: {text:?}")]
+    BadQuantity { resource: String, text: String },
+    #[error("container {0} not found")]
+    UnknownContainer(String),
+    #[error("cannot find volume \"{volume}\" to mount into container \"{container}\"")]
+    VolumeNotMounted { volume: String, container: String },
+    #[error("invalid MountPropagation mode: {0:?}")]
+    UnknownPropagation(String),
+    #[error("volume {0:?} asks for recursive read-only, which the runtime does not offer")]
+    RecursiveReadOnlyMissing(String),
+    #[error(
+        "container's runAsUser breaks non-root policy (pod: \"{pod}\", container: {container})"
+    )]
+    RunAsUserIsRoot { pod: String, container: String },
+    #[error(
+        "container has runAsNonRoot and image will run as root (pod: \"{pod}\", container: \
+         {container})"
+    )]
+    ImageRunsAsRoot { pod: String, container: String },
+    #[error(
+        "container has runAsNonRoot and image has non-numeric user ({username}), cannot verify \
+         user is non-root (pod: \"{pod}\", container: {container})"
+    )]
+    ImageUserNotNumeric { username: String, pod: String, container: String },
+    #[error("localhostProfile must be set if {0} type is Localhost.")]
+    LocalhostProfileMissing(&'static str),
+}
+
+/// The image as the puller made it present.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageInput<'a> {
+    /// Reference to create with, as the runtime gave it.
+    pub reference: &'a str,
+    pub user: &'a ImageUser,
+}
+
+/// Everything one instance depends on beside its spec.
+#[derive(Clone, Copy, Debug)]
+pub struct ContainerInputs<'a> {
+    /// Restart count of this instance.
+    pub attempt: u32,
+    pub image: ImageInput<'a>,
+    pub services: Option<&'a EnvServices>,
+    pub objects: &'a ObjectSet,
+    /// Addresses of the sandbox; those of the node for a host-network pod.
+    pub pod_ips: &'a [IpAddr],
+    pub volumes: &'a MountedVolumes,
+    pub files: PodFiles<'a>,
+    pub node: &'a NodeFacts,
+}
+
+/// The config of one instance of `container`.
+pub fn build_container_config(
+    pod: &Pod,
+    container: &api::Container,
+    inputs: &ContainerInputs<'_>,
+) -> Result<ContainerConfig, ContainerConfigError> {
+    let security = container_security(pod, container, inputs.image.user, inputs.node)?;
+    let facts = FieldFacts::of(pod, &inputs.node.host_ips, inputs.node.allocatable);
+    let sources =
+        EnvSources { services: inputs.services, objects: inputs.objects, pod_ips: inputs.pod_ips };
+    let variables = env::container_env(pod, container, sources, &facts)?;
+    let expand_all = |list: &Option<Vec<String>>| -> Vec<String> {
+        list.iter().flatten().map(|text| env::expand_text(text, &variables)).collect()
+    };
+    Ok(ContainerConfig {
+        metadata: Some(ContainerMetadata { name: container.name.clone(), attempt: inputs.attempt }),
+        image: Some(ImageSpec {
+            image: inputs.image.reference.to_owned(),
+            user_specified_image: container.image.clone().unwrap_or_default(),
+            ..Default::default()
+        }),
+        command: expand_all(&container.command),
+        args: expand_all(&container.args),
+        working_dir: container.working_dir.clone().unwrap_or_default(),
+        mounts: container_mounts(
+            container,
+            inputs.volumes,
+            inputs.files,
+            inputs.node.recursive_read_only,
+        )?,
+        labels: labels::container_labels(pod, container),
+        annotations: labels::container_annotations(pod, container, inputs.attempt),
+        log_path: container_log(&container.name, inputs.attempt),
+        stdin: container.stdin.unwrap_or(false),
+        stdin_once: container.stdin_once.unwrap_or(false),
+        tty: container.tty.unwrap_or(false),
+        linux: Some(LinuxContainerConfig {
+            resources: Some(container_resources(pod, container, inputs.node)),
+            security_context: Some(security),
+        }),
+        stop_signal: stop_signal(container) as i32,
+        envs: variables.into_iter().map(|(key, value)| KeyValue { key, value }).collect(),
+        ..Default::default()
+    })
+}
+
+/// `lifecycle.stopSignal`; without one, or with a name the CRI lacks, the image's.
+fn stop_signal(container: &api::Container) -> Signal {
+    container
+        .lifecycle
+        .as_ref()
+        .and_then(|lifecycle| lifecycle.stop_signal.as_deref())
+        .and_then(Signal::from_str_name)
+        .unwrap_or(Signal::RuntimeDefault)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! Directories of a pod's own: on disk, or a tmpfs.
+//! Source: kubelet v1.36 `volume/emptydir/empty_dir.go`.
+
+use std::io;
+use std::path::Path;
+
+use super::types::SetUpCause;
+use crate::adapters::linux::pod_files::{
+    create_dir, create_dir_all, set_mode, share_dir_with_group,
+};
+use crate::boundary::Mounter;
+
+/// Everyone in the pod may write (kubelet v1.36).
+const VOLUME_MODE: u32 = 0o777;
+/// Directories above volumes: not for users of the host.
+pub(super) const PARENT_MODE: u32 = 0o750;
+
+/// What a volume directory is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Backing {
+    Disk,
+    Tmpfs { size_bytes: Option<u64> },
+}
+
+/// Makes the directory of a volume, or finds it as an earlier noded left it: a tmpfs that is
+/// mounted is used, never laid over. `group` owns a new one when given.
+pub(super) fn ensure_volume_dir(
+    mounter: &dyn Mounter,
+    path: &Path,
+    backing: Backing,
+    group: Option<u32>,
+) -> Result<(), SetUpCause> {
+    if let Some(parent) = path.parent() {
+        create_dir_all(parent, PARENT_MODE).map_err(failed("create", parent))?;
+    }
+    let new = create_dir(path, VOLUME_MODE).map_err(failed("create", path))?;
+    match backing {
+        Backing::Disk if new => set_mode(path, VOLUME_MODE).map_err(failed("set mode of", path))?,
+        Backing::Disk => return Ok(()),
+        Backing::Tmpfs { size_bytes } => {
+            // Only a directory that was there before can have something mounted on it.
+            if !new && is_mount(mounter, path)? {
+                return Ok(());
+            }
+            mounter.mount_tmpfs(path, size_bytes)?;
+        }
+    }
+    match group {
+        Some(group) => share_dir_with_group(path, group).map_err(failed("set group of", path)),
+        None => Ok(()),
+    }
+}
+
+fn is_mount(mounter: &dyn Mounter, path: &Path) -> Result<bool, SetUpCause> {
+    Ok(mounter.list(path)?.iter().any(|entry| entry.target == path))
+}
+
+pub(super) fn failed<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> SetUpCause + 'a {
+    move |source| SetUpCause::Io { action, path: path.to_owned(), source }
+}

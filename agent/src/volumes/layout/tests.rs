@@ -1,0 +1,36 @@
+use super::*;
+
+#[test]
+fn paths_are_the_kubelets() {
+    let layout = PodLayout::new(Path::new("/r"), &"u1".into()).unwrap();
+    assert_eq!(layout.dir(), Path::new("/r/pods/u1"));
+    assert_eq!(
+        layout.volume(EMPTY_DIR, "cache").unwrap(),
+        Path::new("/r/pods/u1/volumes/kubernetes.io~empty-dir/cache")
+    );
+    assert_eq!(layout.hosts_file(), Path::new("/r/pods/u1/etc-hosts"));
+    assert_eq!(layout.container("main").unwrap(), Path::new("/r/pods/u1/containers/main"));
+}
+
+#[test]
+fn names_that_lead_elsewhere_are_refused() {
+    let layout = PodLayout::new(Path::new("/r"), &"u1".into()).unwrap();
+    for name in ["", ".", "..", "a/b", "/a", "a/", "../x"] {
+        assert!(layout.volume(EMPTY_DIR, name).is_err(), "{name:?}");
+        assert!(PodLayout::new(Path::new("/r"), &name.into()).is_err(), "{name:?}");
+    }
+}
+
+#[test]
+fn only_volume_directories_may_be_mount_points() {
+    let layout = PodLayout::new(Path::new("/r"), &"u1".into()).unwrap();
+    for (path, expected) in [
+        ("/r/pods/u1/volumes/kubernetes.io~projected/t", true),
+        ("/r/pods/u1/volumes/kubernetes.io~projected/t/inside", false),
+        ("/r/pods/u1/volumes", false),
+        ("/r/pods/u1/etc-hosts", false),
+        ("/r/pods/u2/volumes/p/t", false),
+    ] {
+        assert_eq!(layout.is_volume_mount(Path::new(path)), expected, "{path}");
+    }
+}

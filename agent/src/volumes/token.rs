@@ -1,0 +1,105 @@
+//! Pure. Service account tokens of a pod: what to ask for, and when to ask again.
+//! Source: kubelet v1.36 `token/token_manager.go`.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+
+use crate::boundary::ApiError;
+use crate::model::Pod;
+
+/// A token is never used longer than this, whatever its own life (kubelet v1.36).
+const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Spread of the renewals of many pods (kubelet v1.36).
+const MAX_JITTER_SECONDS: u64 = 10;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    #[error("failed to fetch token")]
+    Request(#[source] ApiError),
+    #[error("the API server answered a token request without a token")]
+    Empty,
+}
+
+/// Which token of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TokenKey {
+    /// `None` is the API server itself.
+    pub audience: Option<String>,
+    pub expiration_seconds: i64,
+}
+
+/// A token and the span it was issued for. Debug output does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token {
+    value: String,
+    expires_at: Timestamp,
+    lifetime: Duration,
+}
+
+impl Token {
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        now >= self.expires_at
+    }
+
+    /// When to fetch a new one: after 80 % of its life or 24 hours, whichever is first, up to 10 s
+    /// earlier by the pod's share of the jitter.
+    pub fn renew_at(&self, pod: &Pod) -> Timestamp {
+        let issued_at = self.expires_at - self.lifetime;
+        let late = self.expires_at - self.lifetime / 5;
+        late.min(issued_at + MAX_AGE) - jitter(pod)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
+/// Always the same for one pod, spread evenly over pods.
+fn jitter(pod: &Pod) -> Duration {
+    let sum = pod
+        .uid()
+        .as_str()
+        .bytes()
+        .fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    Duration::from_secs(sum % (MAX_JITTER_SECONDS + 1))
+}
+
+/// The request for a token that is bound to the pod: it stops to hold when the pod is deleted.
+pub fn token_request(pod: &Pod, key: &TokenKey) -> TokenRequest {
+    TokenRequest {
+        spec: Some(TokenRequestSpec {
+            audiences: key.audience.clone().map(|audience| vec![audience]),
+            expiration_seconds: Some(key.expiration_seconds),
+            bound_object_ref: Some(BoundObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Pod".to_owned()),
+                name: Some(pod.name().to_owned()),
+                uid: Some(pod.uid().as_str().to_owned()),
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+/// The token in an answer. The API server may have changed the life it was asked for.
+pub fn read_token(answer: TokenRequest, key: &TokenKey) -> Result<Token, TokenError> {
+    let status = answer.status.ok_or(TokenError::Empty)?;
+    let value = status.token.filter(|token| !token.is_empty()).ok_or(TokenError::Empty)?;
+    let expires_at = status.expiration_timestamp.ok_or(TokenError::Empty)?.0;
+    let seconds = answer.spec.and_then(|spec| spec.expiration_seconds);
+    let seconds = u64::try_from(seconds.unwrap_or(key.expiration_seconds)).unwrap_or(0);
+    Ok(Token { value, expires_at, lifetime: Duration::from_secs(seconds) })
+}
+
+#[cfg(test)]
+mod tests;
