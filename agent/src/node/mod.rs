@@ -9,7 +9,11 @@
 //! **Source**: kubelet v1.36 `pkg/kubelet/kubelet_node_status.go`, `pkg/kubelet/nodestatus`,
 //! `pkg/kubelet/nodelease`.
 
+pub mod addresses;
 pub mod allocatable;
+pub mod conditions;
+pub mod diff;
+pub mod status;
 pub mod thresholds;
 mod view;
 

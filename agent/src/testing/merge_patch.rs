@@ -46,8 +46,11 @@ fn merge_list(list: &mut Value, changes: &[Value], merge_key: &str) {
         *list = Value::Array(changes.to_vec());
         return;
     };
-    if changes.iter().any(|change| change.get("$patch").is_some_and(|how| how == "replace")) {
-        entries.clear();
+    let is_replace = |change: &&Value| change.get("$patch").is_some_and(|how| how == "replace");
+    if changes.iter().any(|change| is_replace(&change)) {
+        // The rest of the list stands as it is, also with several entries of one key.
+        *entries = changes.iter().filter(|change| !is_replace(change)).cloned().collect();
+        return;
     }
     for change in changes {
         let Some(key) = change.get(merge_key) else { continue };

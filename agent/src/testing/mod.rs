@@ -6,5 +6,5 @@
 pub mod build;
 pub mod fake_api;
 pub mod fake_host;
-mod merge_patch;
+pub mod merge_patch;
 pub mod observe;
