@@ -3,6 +3,7 @@
 pub mod container_config;
 pub mod dns;
 pub mod env;
+mod execute;
 pub mod field_ref;
 #[cfg(test)]
 pub mod fixtures;
@@ -12,12 +13,22 @@ pub mod linux_resources;
 pub mod log_paths;
 pub mod mounts;
 pub mod node_facts;
+mod report;
 pub mod sandbox_config;
 pub mod security_context;
 pub mod service_env;
+mod start_container;
+mod stop_container;
+mod supplies;
 
 pub use container_config::{
     ContainerConfigError, ContainerInputs, ImageInput, build_container_config,
 };
+pub use execute::{BringUp, ClearError, ClearScope, Executor, SandboxUse};
 pub use node_facts::{Allocatable, CgroupFacts, NodeFacts};
+pub use report::{
+    StartFailure, StepReport, back_off_event, kill_failed_event, network_event,
+    sandbox_changed_event, step_event, stop_event,
+};
 pub use sandbox_config::{SandboxInputs, build_sandbox_config};
+pub use supplies::{ImageFailure, ImageSupply, Instance, PodSupplies, SandboxSupply, SupplyError};

@@ -77,6 +77,7 @@ impl InFlight {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     Sandbox,
+    Volumes,
     StopSandbox,
     Stop(ContainerId),
     Removal,

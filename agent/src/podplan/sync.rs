@@ -46,7 +46,9 @@ pub(super) fn plan(observation: &Observation, pod: &Pod) -> PodPlan {
             let unwanted = running().filter(|container| !is_kept(container, &needs));
             stop(&mut plan, observation, pod, unwanted.map(|c| (c, unwanted_cause(c))));
             if !observation.in_flight.has(Slow::BringUp) {
-                plan.start = starts(&needs);
+                if !rests(&mut plan, observation, &Step::Volumes) {
+                    plan.start = starts(&needs);
+                }
                 prune(&mut plan, observation);
             }
         }
@@ -131,8 +133,7 @@ fn replace_sandbox(
     attempt: u32,
     needs: &[(&str, Need<'_>)],
 ) {
-    if let Some(until) = observation.holds.rests_until(&Step::Sandbox, observation.now) {
-        plan.wake_at(until);
+    if rests(plan, observation, &Step::Sandbox) || rests(plan, observation, &Step::Volumes) {
         return;
     }
     if let Some(message) = observation.network_not_ready.as_ref().filter(|_| !pod.host_network()) {
@@ -154,10 +155,18 @@ fn prune(plan: &mut PodPlan, observation: &Observation) {
     if remove.is_empty() && remove_sandboxes.is_empty() {
         return;
     }
-    if let Some(until) = observation.holds.rests_until(&Step::Removal, observation.now) {
-        plan.wake_at(until);
+    if rests(plan, observation, &Step::Removal) {
         return;
     }
     plan.remove = remove;
     plan.remove_sandboxes = remove_sandboxes;
+}
+
+/// Whether the step has failed lately and waits; then the plan wakes at the end of its pause.
+fn rests(plan: &mut PodPlan, observation: &Observation, step: &Step) -> bool {
+    let until = observation.holds.rests_until(step, observation.now);
+    if let Some(until) = until {
+        plan.wake_at(until);
+    }
+    until.is_some()
 }

@@ -12,7 +12,7 @@ use crate::reason;
 mod tests;
 
 /// Condition types written here, in the order a new pod gets them.
-const OWNED: [&str; 5] =
+pub const OWNED_CONDITIONS: [&str; 5] =
     ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
 /// One condition before it meets the published one.
@@ -53,12 +53,12 @@ pub fn conditions(
         containers_ready,
         Verdict::YES,
     ];
-    let mut out: Vec<api::PodCondition> = OWNED
+    let mut out: Vec<api::PodCondition> = OWNED_CONDITIONS
         .iter()
         .zip(verdicts)
         .map(|(kind, verdict)| publish(kind, verdict, pod.generation(), previous, now))
         .collect();
-    out.extend(previous.iter().filter(|old| !OWNED.contains(&old.type_.as_str())).cloned());
+    out.extend(previous.iter().filter(|old| !OWNED_CONDITIONS.contains(&old.type_.as_str())).cloned());
     out
 }
 

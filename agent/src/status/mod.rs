@@ -18,6 +18,7 @@ mod patch;
 mod phase;
 mod task;
 
+pub use conditions::OWNED_CONDITIONS;
 pub use generate::{StatusInput, generate};
 pub use patch::status_patch;
 pub use task::{StatusHandle, StatusTask};

@@ -21,7 +21,7 @@ pub fn at(second: i64) -> Timestamp {
     start + SignedDuration::from_secs(second)
 }
 
-/// Starts a pod; `name` is `namespace/name`, its UID is `uid-` and the name.
+/// Starts a pod on the node `node`; `name` is `namespace/name`, its UID is `uid-` and the name.
 pub fn pod(name: &str) -> PodBuilder {
     let (namespace, name) = name.split_once('/').unwrap();
     PodBuilder {
@@ -34,7 +34,10 @@ pub fn pod(name: &str) -> PodBuilder {
                 generation: Some(1),
                 ..ObjectMeta::default()
             },
-            spec: Some(api::PodSpec::default()),
+            spec: Some(api::PodSpec {
+                node_name: Some("node".to_owned()),
+                ..api::PodSpec::default()
+            }),
             status: None,
         },
         source: PodSource::Api,

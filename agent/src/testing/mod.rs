@@ -4,7 +4,11 @@
 //! so that a test sets only what it is about.
 
 pub mod build;
+pub mod clock;
 pub mod fake_api;
 pub mod fake_host;
+pub mod fake_images;
+pub mod fake_runtime;
+pub mod fake_supplies;
 pub mod merge_patch;
 pub mod observe;
