@@ -136,5 +136,12 @@ fn failure(
     reason: &'static str,
     message: String,
 ) -> StartFailure {
-    StartFailure { name: start.name.clone(), kind, reason, message, retry_at: None, published: false }
+    StartFailure {
+        name: start.name.clone(),
+        kind,
+        reason,
+        message,
+        retry_at: None,
+        published: false,
+    }
 }

@@ -1,17 +1,16 @@
 //! What workers share, and what others see of them.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1 as api;
 use tokio::sync::watch;
 
 use super::Lifecycle;
 use crate::events::EventsHandle;
 use crate::model::{Pod, PodFullName, PodUid};
+use crate::node::NodeView;
 use crate::pleg::PlegHandle;
 use crate::podexec::Executor;
 use crate::podplan::PlanRules;
@@ -20,24 +19,13 @@ use crate::status::StatusHandle;
 /// Reads the wall clock. Timers use Tokio's.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// What pods need to know of their node.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct NodeState {
-    /// `None` until the Node is registered.
-    pub node: Option<Arc<api::Node>>,
-    /// Primary family first; empty while unknown.
-    pub host_ips: Vec<IpAddr>,
-    /// What the runtime says while pod networking is down.
-    pub network_not_ready: Option<String>,
-}
-
 /// What all workers share.
 pub struct WorkerContext {
     pub executor: Executor,
     pub pleg: PlegHandle,
     pub status: StatusHandle,
     pub events: EventsHandle,
-    pub node: watch::Receiver<NodeState>,
+    pub node: watch::Receiver<Arc<NodeView>>,
     pub rules: PlanRules,
     /// Safety tick of a worker, `syncFrequency`.
     pub sync_period: Duration,

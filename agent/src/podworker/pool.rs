@@ -13,6 +13,7 @@ use super::{
 };
 use crate::admission::{AdmitDecision, admit};
 use crate::model::{Pod, PodFullName, PodSource, PodUid, RuntimePod, RuntimePods};
+use crate::node::NodeView;
 use crate::podsource::DesiredPods;
 
 #[cfg(test)]
@@ -43,7 +44,7 @@ pub struct PodPool {
     context: Arc<WorkerContext>,
     desired: watch::Receiver<Arc<DesiredPods>>,
     runtime: watch::Receiver<Option<Arc<RuntimePods>>>,
-    node: watch::Receiver<super::NodeState>,
+    node: watch::Receiver<Arc<NodeView>>,
     entries: HashMap<PodUid, Entry>,
     states: WorkerStates,
     publisher: watch::Sender<Arc<WorkerStates>>,
@@ -170,10 +171,7 @@ impl PodPool {
     /// Pods that take up room on the node.
     fn admitted(&self) -> Vec<Pod> {
         let takes_room = |stage: &Lifecycle| {
-            matches!(
-                stage,
-                Lifecycle::Waiting | Lifecycle::Syncing | Lifecycle::Terminating { .. }
-            )
+            matches!(stage, Lifecycle::Waiting | Lifecycle::Syncing | Lifecycle::Terminating { .. })
         };
         let states = self.states.iter().filter(|(uid, state)| {
             let wish = self.entries.get(*uid).map(|entry| entry.wishes.borrow());
@@ -188,11 +186,8 @@ impl PodPool {
         let (wishes, receiver) = watch::channel(wish);
         let poke = Arc::new(Notify::new());
         let shown = self.runtime.borrow().as_ref().and_then(|pods| pods.get(&uid).cloned());
-        let lines = Lines {
-            wishes: receiver,
-            poke: Arc::clone(&poke),
-            notes: self.note_sender.clone(),
-        };
+        let lines =
+            Lines { wishes: receiver, poke: Arc::clone(&poke), notes: self.note_sender.clone() };
         let identity = (uid.clone(), full_name.clone());
         let worker = Worker::new(Arc::clone(&self.context), identity, lines);
         self.tasks.spawn(worker.run());

@@ -355,7 +355,7 @@ impl Worker {
             previous: Arc::clone(&self.previous),
             in_flight: self.operations.in_flight().clone(),
             holds: self.holds.clone(),
-            network_not_ready: self.context.node.borrow().network_not_ready.clone(),
+            network_not_ready: self.context.node.borrow().network_problem.clone(),
             rules: self.context.rules,
             now,
         }
@@ -398,8 +398,10 @@ impl Worker {
 
     async fn publish(&mut self, observation: &Observation, plan: &PodPlan) {
         let vanished = matches!(self.wish.demand, Demand::Vanish { .. });
-        let Some(pod) = self.wish.pod.clone().filter(|_| !self.settled && !vanished) else { return };
-        let host_ips = self.context.node.borrow().host_ips.clone();
+        let Some(pod) = self.wish.pod.clone().filter(|_| !self.settled && !vanished) else {
+            return;
+        };
+        let host_ips = self.context.node.borrow().ips.clone();
         let status = status::generate(&StatusInput {
             pod: &pod,
             lifecycle: &observation.lifecycle,
@@ -494,7 +496,8 @@ impl Worker {
 
     /// Takes a clearing that succeeded into account; whether the stage moved on.
     async fn finish_clearing(&mut self) -> bool {
-        let moved = self.cleared.is_some() && matches!(self.lifecycle, Lifecycle::Terminated { .. });
+        let moved =
+            self.cleared.is_some() && matches!(self.lifecycle, Lifecycle::Terminated { .. });
         if moved {
             self.move_to(Lifecycle::cleared).await;
         }

@@ -58,7 +58,9 @@ pub fn conditions(
         .zip(verdicts)
         .map(|(kind, verdict)| publish(kind, verdict, pod.generation(), previous, now))
         .collect();
-    out.extend(previous.iter().filter(|old| !OWNED_CONDITIONS.contains(&old.type_.as_str())).cloned());
+    out.extend(
+        previous.iter().filter(|old| !OWNED_CONDITIONS.contains(&old.type_.as_str())).cloned(),
+    );
     out
 }
 

@@ -62,8 +62,7 @@ impl FakeRuntime {
     pub fn new(clock: WallClock) -> (Self, mpsc::Receiver<RuntimeWake>) {
         let (wakes, receiver) = mpsc::channel(1024);
         let _ = wakes.try_send(RuntimeWake::Connected);
-        let runtime =
-            Self { state: Arc::default(), changed: watch::Sender::new(0), wakes, clock };
+        let runtime = Self { state: Arc::default(), changed: watch::Sender::new(0), wakes, clock };
         (runtime, receiver)
     }
 
@@ -142,7 +141,8 @@ impl FakeRuntime {
 
     /// The running container of this name ends by itself.
     pub fn exit(&self, name: &str, code: i32) {
-        let id = self.state().containers.iter().rev().find(|c| c.name == name).map(|c| c.id.clone());
+        let id =
+            self.state().containers.iter().rev().find(|c| c.name == name).map(|c| c.id.clone());
         self.end(&id.expect("the container exists"), code);
     }
 
@@ -360,7 +360,8 @@ impl Sandboxes for FakeRuntime {
     ) -> Result<Vec<ListedSandbox>, RuntimeError> {
         self.begin("list_sandboxes", "")?;
         let state = self.state();
-        let wanted = state.sandboxes.iter().filter(|held| pod.is_none_or(|uid| held.pod_uid == *uid));
+        let wanted =
+            state.sandboxes.iter().filter(|held| pod.is_none_or(|uid| held.pod_uid == *uid));
         Ok(wanted
             .map(|held| ListedSandbox {
                 id: held.sandbox.id.clone(),
@@ -493,8 +494,7 @@ impl RuntimeFacts for FakeRuntime {
 
     async fn status(&self) -> Result<RuntimeStatus, RuntimeError> {
         self.begin("status", "")?;
-        let ready =
-            RuntimeCondition { ready: true, reason: String::new(), message: String::new() };
+        let ready = RuntimeCondition { ready: true, reason: String::new(), message: String::new() };
         Ok(RuntimeStatus { runtime: ready.clone(), network: ready, handlers: vec![String::new()] })
     }
 

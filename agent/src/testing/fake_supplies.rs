@@ -98,10 +98,8 @@ impl PodSupplies for FakeSupplies {
         self.state().cgroups.insert(pod.uid().clone());
         let network = if pod.host_network() { NamespaceMode::Node } else { NamespaceMode::Pod };
         let options = NamespaceOption { network: network as i32, ..Default::default() };
-        let security = LinuxSandboxSecurityContext {
-            namespace_options: Some(options),
-            ..Default::default()
-        };
+        let security =
+            LinuxSandboxSecurityContext { namespace_options: Some(options), ..Default::default() };
         let config = PodSandboxConfig {
             metadata: Some(PodSandboxMetadata {
                 name: pod.name().to_owned(),

@@ -14,7 +14,7 @@ use crate::pleg::{PlegTask, RuntimeReader};
 use crate::podexec::Executor;
 use crate::podplan::PlanRules;
 use crate::podsource::PodSourceTask;
-use crate::podworker::{EndCause, NodeState, WallClock};
+use crate::podworker::{EndCause, WallClock};
 use crate::status::StatusTask;
 use crate::testing::build::{PodBuilder, at, pod, runtime};
 use crate::testing::clock::paused_clock;
@@ -28,7 +28,7 @@ struct Ground {
     runtime: FakeRuntime,
     supplies: FakeSupplies,
     clock: WallClock,
-    node: watch::Sender<NodeState>,
+    node: watch::Sender<Arc<NodeView>>,
     agent: JoinSet<()>,
     states: watch::Receiver<Arc<WorkerStates>>,
 }
@@ -37,11 +37,11 @@ impl Ground {
     fn new() -> Self {
         let clock = paused_clock();
         let (runtime, _) = FakeRuntime::new(Arc::clone(&clock));
-        let node = NodeState {
+        let node = Arc::new(NodeView {
             node: Some(Arc::default()),
-            host_ips: vec![[192, 168, 0, 1].into()],
-            network_not_ready: None,
-        };
+            ips: vec![[192, 168, 0, 1].into()],
+            ..NodeView::default()
+        });
         let mut ground = Self {
             api: FakeApi::new("node"),
             runtime,
@@ -98,6 +98,10 @@ impl Ground {
     /// The agent is killed, as with SIGKILL: nothing gets a last word.
     async fn kill_agent(&mut self) {
         self.agent.shutdown().await;
+    }
+
+    fn change_node(&self, change: impl FnOnce(&mut NodeView)) {
+        self.node.send_modify(|node| change(Arc::make_mut(node)));
     }
 
     fn put(&self, pod: PodBuilder) {
@@ -523,13 +527,13 @@ async fn pod_with_a_missing_volume_waits_for_it() {
 #[tokio::test(start_paused = true)]
 async fn pod_starts_as_soon_as_the_network_is_ready() {
     let mut ground = Ground::new();
-    ground.node.send_modify(|node| node.network_not_ready = Some("cni".to_owned()));
+    ground.change_node(|node| node.network_problem = Some("cni".to_owned()));
     ground.put(pod("ns/web").container("app"));
     ground.pass(10.0).await;
     assert!(ground.runtime.calls().is_empty());
     let events = ground.events();
     assert_eq!(events.iter().filter(|event| *event == "NetworkNotReady").count(), 1);
-    ground.node.send_modify(|node| node.network_not_ready = None);
+    ground.change_node(|node| node.network_problem = None);
     ground.pass(1.5).await;
     assert_eq!(ground.runtime.running(), ["app"]);
 }
@@ -644,7 +648,7 @@ async fn rejected_pod_fails_and_never_touches_the_runtime() {
         "status": {"allocatable": {"cpu": "1", "memory": "1Gi", "pods": "0"}}
     }))
     .unwrap();
-    ground.node.send_modify(|state| state.node = Some(Arc::new(node)));
+    ground.change_node(|state| state.node = Some(Arc::new(node)));
     ground.put(pod("ns/web").container("app"));
     ground.pass(2.0).await;
     assert_eq!(ground.phase("web"), "Failed");
@@ -658,11 +662,11 @@ async fn rejected_pod_fails_and_never_touches_the_runtime() {
 #[tokio::test(start_paused = true)]
 async fn pod_waits_for_the_node_to_be_known() {
     let mut ground = Ground::new();
-    ground.node.send_modify(|state| state.node = None);
+    ground.change_node(|state| state.node = None);
     ground.put(pod("ns/web").container("app"));
     ground.pass(5.0).await;
     assert!(ground.runtime.calls().is_empty());
-    ground.node.send_modify(|state| state.node = Some(Arc::default()));
+    ground.change_node(|state| state.node = Some(Arc::default()));
     ground.pass(1.0).await;
     assert_eq!(ground.runtime.running(), ["app"]);
 }
