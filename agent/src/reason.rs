@@ -67,6 +67,7 @@ pub mod admission {
     pub const NODE_PORTS: &str = "NodePorts";
     pub const TAINT_TOLERATION: &str = "TaintToleration";
     pub const POD_OS_NOT_SUPPORTED: &str = "PodOSNotSupported";
+    pub const SYSCTL_FORBIDDEN: &str = "SysctlForbidden";
     pub const POD_FEATURE_UNSUPPORTED: &str = "PodFeatureUnsupported";
     pub const UNEXPECTED_ADMISSION_ERROR: &str = "UnexpectedAdmissionError";
 }

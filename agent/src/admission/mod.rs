@@ -8,6 +8,7 @@
 
 mod fit;
 mod node_match;
+mod sysctls;
 mod unsupported;
 
 use k8s_openapi::api::core::v1 as api;
@@ -45,6 +46,9 @@ pub fn admit(pod: &Pod, admitted: &[Pod], node: Option<&api::Node>) -> AdmitDeci
     }
     if let Some(unsupported) = unsupported_field(pod) {
         return AdmitDecision::reject(reason::POD_FEATURE_UNSUPPORTED, unsupported.message);
+    }
+    if let Some(message) = sysctls::forbidden(pod) {
+        return AdmitDecision::reject(reason::SYSCTL_FORBIDDEN, message);
     }
     let Some(node) = node else { return AdmitDecision::Admit };
     let checks: [fn(&Pod, &[Pod], &api::Node) -> Option<AdmitDecision>; 4] =

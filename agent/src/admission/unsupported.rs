@@ -56,9 +56,9 @@ fn pod_field(spec: &api::PodSpec) -> Option<Unsupported> {
         ),
         (spec.host_users == Some(false), "hostUsers", "user namespaces are"),
         (
-            spec.os.as_ref().is_some_and(|os| os.name != "linux"),
-            "os.name",
-            "an operating system other than linux is",
+            spec.runtime_class_name.as_ref().is_some_and(|name| !name.is_empty()),
+            "runtimeClassName",
+            "runtime classes are",
         ),
     ];
     first(&checks, "spec.")

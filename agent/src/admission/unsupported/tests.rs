@@ -26,7 +26,7 @@ fn unsupported_fields_are_named() {
         (json!({"spec": {"ephemeralContainers": [{"name": "e"}]}}), "spec.ephemeralContainers"),
         (json!({"spec": {"resourceClaims": [{"name": "r"}]}}), "spec.resourceClaims"),
         (json!({"spec": {"hostUsers": false}}), "spec.hostUsers"),
-        (json!({"spec": {"os": {"name": "windows"}}}), "spec.os.name"),
+        (json!({"spec": {"runtimeClassName": "gvisor"}}), "spec.runtimeClassName"),
         (
             with_volume(json!({"persistentVolumeClaim": {"claimName": "c"}})),
             "spec.volumes[0].persistentVolumeClaim",
