@@ -72,9 +72,12 @@ pub(super) struct WatchSlot {
     _room: OwnedSemaphorePermit,
 }
 
+/// Makes one more connection's client.
+type BuildClient = Box<dyn Fn() -> Result<kube::Client, ConnectError> + Send + Sync>;
+
 /// All connections to one API server under one credential.
 pub(super) struct Connections {
-    recipe: ClientRecipe,
+    build: BuildClient,
     heartbeats: kube::Client,
     plain: kube::Client,
     watches: Mutex<Vec<WatchShard>>,
@@ -83,12 +86,12 @@ pub(super) struct Connections {
 impl Connections {
     pub(super) fn new(kubeconfig: &Kubeconfig) -> Result<Self, ConnectError> {
         let recipe = ClientRecipe::new(kubeconfig)?;
-        Ok(Self {
-            heartbeats: recipe.build()?,
-            plain: recipe.build()?,
-            watches: Mutex::new(Vec::new()),
-            recipe,
-        })
+        Self::from_clients(Box::new(move || recipe.build()))
+    }
+
+    /// The same over clients made elsewhere.
+    pub(super) fn from_clients(build: BuildClient) -> Result<Self, ConnectError> {
+        Ok(Self { heartbeats: build()?, plain: build()?, watches: Mutex::new(Vec::new()), build })
     }
 
     /// One call outside the heartbeats.
@@ -117,7 +120,7 @@ impl Connections {
                 return Ok(WatchSlot { client: shard.client.clone(), _room: room });
             }
         }
-        let client = self.recipe.build()?;
+        let client = (self.build)()?;
         let room = Arc::new(Semaphore::new(WATCHES_PER_CONNECTION));
         let permit = Arc::clone(&room)
             .try_acquire_owned()

@@ -214,16 +214,17 @@ impl<T, C> Watcher<T, C> {
                 pause = PAUSE_FIRST;
                 broken_before = false;
             }
-            // A connection that breaks once, and a version that grew too old, are everyday events.
-            let everyday = matches!(error, WatchError::Expired)
-                || (matches!(error, WatchError::Broken(_)) && !broken_before);
-            if everyday {
+            // A connection that breaks once, and a version that grew too old, are everyday events:
+            // the first try again needs no pause and no word in the log.
+            let everyday = matches!(error, WatchError::Expired | WatchError::Broken(_));
+            if everyday && !broken_before {
+                broken_before = true;
                 let subject = &*self.scope.subject;
                 tracing::debug!(subject, cause = %error_text(&error), "watch begins again");
-            } else {
-                self.outage.report(&self.scope.subject, &error);
+                continue;
             }
             broken_before = true;
+            self.outage.report(&self.scope.subject, &error);
             tokio::time::sleep(jittered(pause)).await;
             pause = (pause * 2).min(PAUSE_LONGEST);
         }
@@ -388,6 +389,10 @@ impl<T, C> Watcher<T, C> {
 
     fn stream_error(&self, error: &kube::Error) -> WatchError {
         match error {
+            // The client takes a line it cannot decode for a Status, and finds it empty.
+            kube::Error::Api(status) if status.code == 0 => {
+                WatchError::Undecodable("an event cannot be decoded".to_owned())
+            }
             kube::Error::Api(status) => self.status(status),
             kube::Error::SerdeError(error) => {
                 WatchError::Undecodable(undecodable(&self.scope.subject, error))
