@@ -62,6 +62,8 @@ pub struct FakeApi {
     /// Bumped after each change of the state.
     changed: watch::Sender<u64>,
     line: watch::Sender<Line>,
+    /// Number of calls so far.
+    logged: watch::Sender<usize>,
 }
 
 impl FakeApi {
@@ -71,6 +73,7 @@ impl FakeApi {
             state: Arc::default(),
             changed: watch::Sender::new(0),
             line: watch::Sender::new(Line::Up),
+            logged: watch::Sender::new(0),
         }
     }
 
@@ -93,7 +96,11 @@ impl FakeApi {
     fn called(&self, call: &'static str, object: &str) -> Result<(), ApiError> {
         let mut state = self.state();
         state.calls.push(format!("{call} {object}"));
-        match state.failures.get_mut(call).and_then(VecDeque::pop_front) {
+        let failure = state.failures.get_mut(call).and_then(VecDeque::pop_front);
+        let count = state.calls.len();
+        drop(state);
+        self.logged.send_replace(count);
+        match failure {
             Some(error) => Err(error),
             None => Ok(()),
         }
@@ -102,6 +109,13 @@ impl FakeApi {
     /// Calls so far, as `method object`.
     pub fn calls(&self) -> Vec<String> {
         self.state().calls.clone()
+    }
+
+    /// The calls so far, as soon as there are so many.
+    pub async fn wait_for_calls(&self, count: usize) -> Vec<String> {
+        let mut logged = self.logged.subscribe();
+        logged.wait_for(|logged| *logged >= count).await.expect("this fake holds the sender");
+        self.calls()
     }
 
     /// The next call of that method answers with the error; several are answered in order.
