@@ -24,6 +24,7 @@ mod events;
 pub mod kubeconfig;
 mod nodes;
 mod objects;
+mod outage;
 mod pods;
 mod services;
 mod watch;

@@ -10,8 +10,9 @@ use kube::api::{GetParams, Patch, PatchParams, PostParams, Request};
 use tokio::sync::mpsc;
 
 use super::KubeApi;
+use super::outage::Trouble;
 use super::pods::encode;
-use super::watch::{Trouble, WatchScope, WatchStep, watch};
+use super::watch::{WatchScope, WatchStep, watch};
 use crate::boundary::{ApiError, NodesApi};
 
 /// Namespace of all node Leases.

@@ -15,8 +15,9 @@ use tokio::time::Instant;
 
 use super::KubeApi;
 use super::client::Connections;
+use super::outage::Trouble;
 use super::pods::encode;
-use super::watch::{Trouble, WatchScope, WatchStep, Watched, watch};
+use super::watch::{WatchScope, WatchStep, Watched, watch};
 use crate::boundary::{ApiError, EnvService, EnvServicePort, ObjectsApi};
 
 /// One state is being read while the next waits.

@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 
 use super::KubeApi;
 use super::error::api_error;
-use super::watch::{Trouble, WatchScope, WatchStep, watch};
+use super::outage::Trouble;
+use super::watch::{WatchScope, WatchStep, watch};
 use crate::boundary::{ApiError, PodWatchEvent, PodsApi};
 use crate::model::PodUid;
 

@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 
 use super::KubeApi;
 use super::nodes::own_node_scope;
-use super::watch::{Trouble, WatchScope, WatchStep, Watched, watch};
+use super::outage::Trouble;
+use super::watch::{WatchScope, WatchStep, Watched, watch};
 
 /// What kube-proxy v1.36 leaves to others: objects with a proxy of their own, and the slices of
 /// headless services.

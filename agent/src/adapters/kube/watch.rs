@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::client::{ConnectError, Connections, PLAIN_DEADLINE, WatchSlot, call};
 use super::error::{api_error, innermost_text, status_error, undecodable};
+use super::outage::{FORBIDDEN, Outage, Trouble, UNAVAILABLE};
 use crate::boundary::ApiError;
 
 /// Shortest time a watch is asked to last; the longest is twice that (client-go v1.36), so that
@@ -77,17 +78,6 @@ pub(super) struct WatchScope {
     pub(super) fields: Option<String>,
     pub(super) labels: Option<String>,
     pub(super) trouble: Trouble,
-}
-
-/// How loud a watch complains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// The node cannot work without it.
-    Warn,
-    /// One of many: when the server is away, others say so already.
-    Debug,
-    /// Needs a permission that a cluster gives by hand; the text says how.
-    NeedsPermission(&'static str),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -224,7 +214,7 @@ impl<T, C> Watcher<T, C> {
                 continue;
             }
             broken_before = true;
-            self.outage.report(&self.scope.subject, &error);
+            self.outage.report(&self.scope.subject, error.kind(), &error_text(&error));
             tokio::time::sleep(jittered(pause)).await;
             pause = (pause * 2).min(PAUSE_LONGEST);
         }
@@ -414,54 +404,15 @@ impl<T, C> Watcher<T, C> {
     }
 }
 
-/// Tells of an outage once at its beginning, again when its kind changes, and of its end.
-struct Outage {
-    trouble: Trouble,
-    /// Kind of the error last told; `None` while nothing was told.
-    told: Option<&'static str>,
-}
-
-impl Outage {
-    fn new(trouble: Trouble) -> Self {
-        Self { trouble, told: None }
-    }
-
-    fn report(&mut self, subject: &str, error: &WatchError) {
-        let kind = error.kind();
-        if self.told == Some(kind) {
-            tracing::debug!(subject, cause = %error_text(error), "watch fails still");
-            return;
-        }
-        self.told = Some(kind);
-        let cause = error_text(error);
-        match (self.trouble, kind) {
-            (Trouble::NeedsPermission(fix), "forbidden") => {
-                tracing::error!(subject, %cause, fix, "watch is not permitted");
-            }
-            (Trouble::Debug, "unavailable") => tracing::debug!(subject, %cause, "watch fails"),
-            _ => tracing::warn!(subject, %cause, "watch fails, trying again"),
-        }
-    }
-
-    fn end(&mut self, subject: &str) {
-        if self.told.take().is_some() {
-            match self.trouble {
-                Trouble::Debug => tracing::debug!(subject, "watch works again"),
-                _ => tracing::info!(subject, "watch works again"),
-            }
-        }
-    }
-}
-
 impl WatchError {
     /// What decides whether the log has said it already.
     fn kind(&self) -> &'static str {
         match self {
-            Self::Api(ApiError::Forbidden(_)) => "forbidden",
+            Self::Api(ApiError::Forbidden(_)) => FORBIDDEN,
             Self::Api(ApiError::Unavailable(_))
             | Self::Broken(_)
             | Self::Silent
-            | Self::TooShort => "unavailable",
+            | Self::TooShort => UNAVAILABLE,
             _ => "other",
         }
     }
@@ -469,7 +420,7 @@ impl WatchError {
     /// Whether the stream can go on from the version last seen. After anything else only a list
     /// tells what is true.
     fn can_resume(&self) -> bool {
-        self.kind() == "unavailable" || matches!(self, Self::Connect(_))
+        self.kind() == UNAVAILABLE || matches!(self, Self::Connect(_))
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::boundary::{NodesApi, ObjectsApi, PodWatchEvent, PodsApi};
 
 #[tokio::test]
 async fn status_patch_merges_conditions_and_checks_the_uid() {

@@ -71,8 +71,8 @@ fn service_that_loses_its_cluster_ip_is_forgotten() {
 }
 
 fn states(steps: Vec<WatchStep<api::ConfigMap>>) -> Vec<bool> {
-    let mut convert = single_state();
-    steps.into_iter().filter_map(|step| convert(step)).map(|state| state.is_some()).collect()
+    let convert = single_state();
+    steps.into_iter().filter_map(convert).map(|state| state.is_some()).collect()
 }
 
 #[test]

@@ -1,0 +1,110 @@
+//! The fake's ConfigMaps, Secrets, Services, tokens and events.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestStatus};
+use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tokio::sync::mpsc;
+
+use super::{FakeApi, key, merged, name_of};
+use crate::boundary::{ApiError, EnvService, EventSink, ObjectsApi};
+
+#[async_trait]
+impl ObjectsApi for FakeApi {
+    async fn get_config_map(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<api::ConfigMap, ApiError> {
+        self.called("get_config_map", &format!("{namespace}/{name}"))?;
+        let state = self.state();
+        let found = state.config_maps.get(&key(namespace, name));
+        found
+            .map(|object| (**object).clone())
+            .ok_or_else(|| ApiError::NotFound(format!("configmap {namespace}/{name}")))
+    }
+
+    async fn get_secret(&self, namespace: &str, name: &str) -> Result<api::Secret, ApiError> {
+        self.called("get_secret", &format!("{namespace}/{name}"))?;
+        let found = self.state().secrets.get(&key(namespace, name)).cloned();
+        found.ok_or_else(|| ApiError::NotFound(format!("secret {namespace}/{name}")))
+    }
+
+    fn watch_config_map(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> mpsc::Receiver<Option<Arc<api::ConfigMap>>> {
+        self.state().calls.push(format!("watch_config_map {namespace}/{name}"));
+        let (sender, receiver) = mpsc::channel(1);
+        let key = key(namespace, name);
+        // The outer `None` is "nothing told yet".
+        let mut told: Option<Option<Arc<api::ConfigMap>>> = None;
+        self.spawn_watch(sender, move |state, _| {
+            let now = state.config_maps.get(&key).cloned();
+            if told.as_ref() == Some(&now) {
+                return Vec::new();
+            }
+            told = Some(now.clone());
+            vec![now]
+        });
+        receiver
+    }
+
+    fn services_in(&self, namespace: &str) -> Option<Vec<EnvService>> {
+        self.state().services.get(namespace).cloned()
+    }
+
+    async fn request_token(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        request: &TokenRequest,
+    ) -> Result<TokenRequest, ApiError> {
+        self.called("request_token", &format!("{namespace}/{service_account}"))?;
+        let mut answer = request.clone();
+        answer.status = Some(TokenRequestStatus {
+            token: Some(format!("token-of-{namespace}-{service_account}")),
+            // Far off, so that no test depends on when it runs.
+            expiration_timestamp: Some(Time(jiff::Timestamp::constant(4_102_444_800, 0))),
+        });
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl EventSink for FakeApi {
+    async fn create_event(&self, event: &api::Event) -> Result<api::Event, ApiError> {
+        let name = name_of(&event.metadata);
+        self.called("create_event", &format!("{}/{}", name.0, name.1))?;
+        self.change(|state, version| {
+            if state.events.contains_key(&name) {
+                return Err(ApiError::AlreadyExists(format!("event {}/{}", name.0, name.1)));
+            }
+            let mut event = event.clone();
+            event.metadata.resource_version = Some(version);
+            state.events.insert(name, event.clone());
+            Ok(event)
+        })
+    }
+
+    async fn patch_event(
+        &self,
+        namespace: &str,
+        name: &str,
+        patch: serde_json::Value,
+    ) -> Result<api::Event, ApiError> {
+        self.called("patch_event", &format!("{namespace}/{name}"))?;
+        self.change(|state, version| {
+            let event = state
+                .events
+                .get_mut(&key(namespace, name))
+                .ok_or_else(|| ApiError::NotFound(format!("event {namespace}/{name}")))?;
+            *event = merged(&*event, &patch)?;
+            event.metadata.resource_version = Some(version);
+            Ok(event.clone())
+        })
+    }
+}
