@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::types::SetUpCause;
 use crate::adapters::linux::pod_files::{
-    create_dir, create_dir_all, set_mode, share_dir_with_group,
+    create_dir, create_dir_all, create_dir_whole, names_in, share_dir_with_group,
 };
 use crate::boundary::Mounter;
 
@@ -33,18 +33,21 @@ pub(super) fn ensure_volume_dir(
     if let Some(parent) = path.parent() {
         create_dir_all(parent, PARENT_MODE).map_err(failed("create", parent))?;
     }
-    let new = create_dir(path, VOLUME_MODE).map_err(failed("create", path))?;
-    match backing {
-        Backing::Disk if new => set_mode(path, VOLUME_MODE).map_err(failed("set mode of", path))?,
-        Backing::Disk => return Ok(()),
-        Backing::Tmpfs { size_bytes } => {
-            // Only a directory that was there before can have something mounted on it.
-            if !new && is_mount(mounter, path)? {
-                return Ok(());
-            }
-            mounter.mount_tmpfs(path, size_bytes)?;
+    let size_bytes = match backing {
+        Backing::Disk => {
+            let made = create_dir_whole(path, VOLUME_MODE, group);
+            return made.map(|_| ()).map_err(failed("create", path));
         }
+        Backing::Tmpfs { size_bytes } => size_bytes,
+    };
+    let new = create_dir(path, VOLUME_MODE).map_err(failed("create", path))?;
+    // Only a directory that was there before can have something mounted on it.
+    if new || !is_mount(mounter, path)? {
+        mounter.mount_tmpfs(path, size_bytes)?;
+    } else if !names_in(path).map_err(failed("list", path))?.is_empty() {
+        return Ok(());
     }
+    // An empty one may be left from a crash just after the mount.
     match group {
         Some(group) => share_dir_with_group(path, group).map_err(failed("set group of", path)),
         None => Ok(()),

@@ -63,7 +63,9 @@ pub struct VolumesHandle {
 }
 
 impl VolumesHandle {
-    pub(super) fn new(deps: VolumesDeps) -> Self {
+    pub(super) fn new(mut deps: VolumesDeps) -> Self {
+        // Mounts are looked up by path, and the mount table holds paths without links.
+        deps.root_dir = pod_files::canonical(&deps.root_dir);
         Self { shared: Arc::new(Shared { deps, pods: Mutex::new(HashMap::new()) }) }
     }
 

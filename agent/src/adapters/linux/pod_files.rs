@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{
     DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::beneath::Beneath;
 
@@ -43,6 +43,11 @@ pub fn path_kind(path: &Path) -> io::Result<Option<PathKind>> {
     }))
 }
 
+/// The path without links in it, as the mount table spells it; as it is when it does not exist.
+pub fn canonical(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// Makes the directory and its parents, all with `mode` less the umask; an existing one is kept
 /// as it is.
 pub fn create_dir_all(path: &Path, mode: u32) -> io::Result<()> {
@@ -58,8 +63,27 @@ pub fn create_dir(path: &Path, mode: u32) -> io::Result<bool> {
     }
 }
 
+/// Makes the directory with exactly this mode and shares it with the group when given, its parent
+/// must exist; false when it was there already, and is then left alone. A crash leaves nothing
+/// half done under that name.
+pub fn create_dir_whole(path: &Path, mode: u32, group: Option<u32>) -> io::Result<bool> {
+    if path.try_exists()? {
+        return Ok(false);
+    }
+    // No volume has such a name, for names of volumes begin with a letter or digit.
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let unfinished = path.with_file_name(format!(".{name}"));
+    create_dir(&unfinished, mode)?;
+    set_mode(&unfinished, mode)?;
+    if let Some(group) = group {
+        share_dir_with_group(&unfinished, group)?;
+    }
+    fs::rename(&unfinished, path)?;
+    Ok(true)
+}
+
 /// Sets exactly these permission bits, whatever the umask is.
-pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))
 }
 

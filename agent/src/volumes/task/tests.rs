@@ -30,17 +30,20 @@ impl Node {
     fn start(&self) -> VolumesHandle {
         let (objects, objects_task, changed) = objects::new(Arc::new(self.api.clone()));
         tokio::spawn(objects_task.run());
-        let deps = VolumesDeps {
+        let (volumes, task) = new(self.deps(objects), changed);
+        tokio::spawn(task.run());
+        volumes
+    }
+
+    fn deps(&self, objects: objects::ObjectsHandle) -> VolumesDeps {
+        VolumesDeps {
             root_dir: self.root.path().to_owned(),
             mounter: self.mounter.clone(),
             api: Arc::new(self.api.clone()),
             objects,
             machine: self.machine.clone(),
             node: Arc::new(node_facts()),
-        };
-        let (volumes, task) = new(deps, changed);
-        tokio::spawn(task.run());
-        volumes
+        }
     }
 
     fn put_root_ca(&self, text: &str) {
@@ -317,4 +320,20 @@ async fn pod_files_are_made_beside_the_volumes() {
     let other = volumes.create_termination_log(pod.uid(), "main").await.unwrap();
     assert_ne!(log, other);
     assert!(volumes.create_termination_log(pod.uid(), "../x").await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn root_directory_may_be_a_link() {
+    let mut node = Node::new();
+    let place = std::mem::replace(&mut node.root, tempfile::tempdir().unwrap());
+    let link = node.root.path().join("link");
+    std::os::unix::fs::symlink(place.path(), &link).unwrap();
+    let (objects, objects_task, changed) = objects::new(Arc::new(node.api.clone()));
+    tokio::spawn(objects_task.run());
+    let deps = VolumesDeps { root_dir: link, ..node.deps(objects) };
+    let (volumes, _task) = new(deps, changed);
+    let pod = pod_with("uid-1", &[json!({"name": "shm", "emptyDir": {"medium": "Memory"}})]);
+    let mounted = volumes.ensure_mounted(&pod).await.unwrap();
+    let real = place.path().join("pods/uid-1/volumes/kubernetes.io~empty-dir/shm");
+    assert_eq!(mounted.get("shm").unwrap().host_path, real);
 }
