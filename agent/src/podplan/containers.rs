@@ -81,7 +81,8 @@ fn need_of_lost<'a>(
         return start_unless_held(observation, spec, 0, Duration::ZERO);
     };
     if restart::restarts_after(pod, spec, last_exit_code(status)) {
-        return start_unless_held(observation, spec, restart_count(status) + 1, Duration::ZERO);
+        let next = restart_count(status) + u32::from(!restart_is_counted(status));
+        return start_unless_held(observation, spec, next, Duration::ZERO);
     }
     Need::Done
 }
@@ -128,6 +129,14 @@ fn had_instance(status: &api::ContainerStatus) -> bool {
         state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
     };
     ran(&status.state) || ran(&status.last_state)
+}
+
+/// Whether the published count holds the coming restart already: an end that nobody saw is
+/// published together with the restart that follows it, and names no container.
+fn restart_is_counted(status: &api::ContainerStatus) -> bool {
+    let waits = status.state.as_ref().is_some_and(|state| state.waiting.is_some());
+    let last = status.last_state.as_ref().and_then(|last| last.terminated.as_ref());
+    waits && last.is_some_and(|exit| exit.container_id.as_deref().unwrap_or_default().is_empty())
 }
 
 /// How the published container ended: its exit code, or 137 (kubelet v1.36

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use super::dispatch::DispatchInput;
-use super::worker::{Lines, Note, Worker};
+use super::worker::{Lines, Note, Worker, has_ended};
 use super::{
     Demand, Lifecycle, Wish, WorkerContext, WorkerOrder, WorkerState, WorkerStates, dispatch,
 };
@@ -84,25 +84,39 @@ impl PodPool {
         if self.runtime.wait_for(Option::is_some).await.is_err() {
             return PoolEnded::InputEnded("runtime watcher");
         }
-        let mut node_known = true;
+        let mut node_open = true;
+        let mut due = true;
         loop {
-            self.dispatch();
+            if due {
+                self.dispatch();
+            }
             // All arms are cancel safe: watches, a channel receive, joining a set.
-            tokio::select! {
-                changed = self.desired.changed() => if changed.is_err() {
-                    return PoolEnded::InputEnded("sources of pods");
+            due = tokio::select! {
+                changed = self.desired.changed() => match changed {
+                    Ok(()) => true,
+                    Err(_) => return PoolEnded::InputEnded("sources of pods"),
                 },
                 changed = self.runtime.changed() => match changed {
                     Ok(()) => self.poke(),
                     Err(_) => return PoolEnded::InputEnded("runtime watcher"),
                 },
-                changed = self.node.changed(), if node_known => node_known = changed.is_ok(),
-                Some(note) = self.notes.recv() => self.take_note(note),
+                changed = self.node.changed(), if node_open => {
+                    node_open = changed.is_ok();
+                    self.node.borrow_and_update();
+                    true
+                }
+                Some(note) = self.notes.recv() => {
+                    self.take_note(note);
+                    false
+                }
                 Some(joined) = self.tasks.join_next(), if !self.tasks.is_empty() => match joined {
-                    Ok(uid) => self.forget(&uid),
+                    Ok(uid) => {
+                        self.forget(&uid);
+                        true
+                    }
                     Err(error) => return PoolEnded::WorkerFailed(error),
                 },
-            }
+            };
         }
     }
 
@@ -137,7 +151,7 @@ impl PodPool {
         if let (Demand::Reject { .. }, Demand::Run) = (&current.demand, &wish.demand) {
             wish.demand = current.demand.clone();
         }
-        if *current == wish {
+        if is_same(&current, &wish) {
             return;
         }
         drop(current);
@@ -197,9 +211,10 @@ impl PodPool {
         self.publish();
     }
 
-    /// Wakes the workers whose pods the runtime shows otherwise than before.
-    fn poke(&mut self) {
-        let Some(pods) = self.runtime.borrow_and_update().clone() else { return };
+    /// Wakes the workers whose pods the runtime shows otherwise than before; whether it holds a
+    /// pod that has no worker.
+    fn poke(&mut self) -> bool {
+        let Some(pods) = self.runtime.borrow_and_update().clone() else { return false };
         for (uid, entry) in &mut self.entries {
             let held = pods.get(uid);
             let same = match (&entry.shown, held) {
@@ -212,6 +227,7 @@ impl PodPool {
                 entry.poke.notify_one();
             }
         }
+        pods.keys().any(|uid| !self.entries.contains_key(uid))
     }
 
     fn take_note(&mut self, note: Note) {
@@ -233,8 +249,13 @@ impl PodPool {
     }
 }
 
-/// The API shows that the pod has come to its end.
-fn has_ended(pod: &Pod) -> bool {
-    let phase = pod.api_status().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
+/// Equality that looks into the objects only when they are not one and the same: every change of
+/// one pod passes all others through here.
+fn is_same(old: &Wish, new: &Wish) -> bool {
+    let same_object = match (&old.pod, &new.pod) {
+        (Some(old), Some(new)) => Arc::ptr_eq(old.object(), new.object()) || old == new,
+        (None, None) => true,
+        _ => false,
+    };
+    same_object && old.demand == new.demand
 }

@@ -14,8 +14,8 @@ use super::operations::{Done, Operations, Progress};
 use super::{Demand, EndCause, Lifecycle, Wish, WorkerContext};
 use crate::model::{Pod, PodFullName, PodUid, RuntimePod};
 use crate::podexec::{
-    BringUp, ClearScope, SandboxUse, StepReport, back_off_event, kill_failed_event, network_event,
-    sandbox_changed_event, step_event, stop_event,
+    BringUp, ClearScope, SandboxUse, StartFailure, StepReport, back_off_event, kill_failed_event,
+    network_event, sandbox_changed_event, step_event, stop_event,
 };
 use crate::podplan::{
     HeldBack, Holds, Observation, PodPlan, SandboxStep, Slow, StartContainer, Step, Verdict,
@@ -23,9 +23,6 @@ use crate::podplan::{
 };
 use crate::reason;
 use crate::status::{self, StatusInput};
-
-#[cfg(test)]
-mod tests;
 
 /// Pause before a failed step is tried again; a random half is added, so that pods that failed
 /// together do not come back together (kubelet v1.36, `backOffPeriod` 10 s, jitter 0.5).
@@ -38,6 +35,14 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// While containers are being started one after the other, what has happened so far is published
 /// after this pause, so that a pod of several quick starts makes one status write.
 const LATE_LOOK: Duration = Duration::from_millis(250);
+
+/// Failures of a pull itself. The next try is asked for soon, and answered with the back-off that
+/// is then in force, so that users see the wait and not only the failure.
+const PULL_FAILURES: [&str; 3] =
+    [reason::ERR_IMAGE_PULL, reason::REGISTRY_UNAVAILABLE, reason::SIGNATURE_VALIDATION_FAILED];
+
+/// Pause between a failed pull and the question for its back-off.
+const PULL_LOOK: Duration = Duration::from_secs(2);
 
 /// Stages a pod can pass in one turn.
 const STAGES: usize = 4;
@@ -103,11 +108,7 @@ impl Worker {
         let wish = lines.wishes.borrow_and_update().clone();
         let seen = (context.clock)();
         let status = wish.pod.as_ref().and_then(Pod::api_status).cloned().unwrap_or_default();
-        let settled = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-        let mut lifecycle = Lifecycle::Waiting;
-        if settled {
-            lifecycle = lifecycle.terminate(EndCause::Completed, Duration::ZERO, seen);
-        }
+        let settled = wish.pod.as_ref().is_some_and(has_ended);
         let mut worker = Self {
             operations: Operations::new(Arc::clone(&context)),
             context,
@@ -115,7 +116,7 @@ impl Worker {
             full_name: identity.1,
             lines,
             wish,
-            lifecycle,
+            lifecycle: Lifecycle::Waiting,
             seen,
             runtime: None,
             stale: false,
@@ -154,12 +155,12 @@ impl Worker {
             // All arms are cancel safe: watch, notify, the operations' own queue, a timer.
             tokio::select! {
                 changed = self.lines.wishes.changed() => match changed {
-                    Ok(()) => { self.take_wish().await; due = true; }
+                    Ok(()) => due = self.take_wish().await,
                     // The pool is gone, so the process is ending.
                     Err(_) => std::future::pending().await,
                 },
                 progress = self.operations.next() => due = self.take_progress(progress),
-                () = self.lines.poke.notified() => due = self.take_poke(),
+                () = self.lines.poke.notified() => due = !self.postpone_look(),
                 () = tokio::time::sleep_until(timer) => {
                     self.stale |= self.late_look.take().is_some();
                     due = true;
@@ -168,37 +169,52 @@ impl Worker {
         }
     }
 
-    async fn take_wish(&mut self) {
+    /// Takes the newest wish; whether it calls for a turn at once.
+    async fn take_wish(&mut self) -> bool {
         let wish = self.lines.wishes.borrow_and_update().clone();
         let spec = |wish: &Wish| wish.pod.as_ref().map(|pod| pod.spec().clone());
-        if spec(&wish) != spec(&self.wish) {
+        let respecified = spec(&wish) != spec(&self.wish);
+        if respecified {
             // What failed may have been mended.
             self.holds.starts.clear();
         }
         self.wish = wish;
+        let stage = self.lifecycle.clone();
         self.take_demand();
-        self.note().await;
+        if self.lifecycle != stage {
+            self.note().await;
+        }
+        respecified || !self.postpone_look()
     }
 
     fn take_demand(&mut self) {
+        let now = (self.context.clock)();
+        let ended_by_others = self.pod().is_some_and(has_ended);
         let lifecycle = std::mem::replace(&mut self.lifecycle, Lifecycle::Waiting);
         self.lifecycle = match self.wish.demand.end() {
+            Some((cause, grace)) => lifecycle.terminate(cause, grace, now),
+            // We show a terminal phase only when nothing runs any more; one that comes earlier is
+            // somebody else's verdict, which is final too.
+            None if ended_by_others => {
+                let grace = Duration::from_secs(self.pod().map_or(0, Pod::grace_seconds));
+                lifecycle.terminate(EndCause::Completed, grace, now)
+            }
             None => lifecycle.admitted(),
-            Some((cause, grace)) => lifecycle.terminate(cause, grace, (self.context.clock)()),
         };
         if self.lifecycle.end_cause().is_some() {
             self.operations.call_off_bring_up();
         }
     }
 
-    /// While a bring-up is in flight its own effects show up here; they are looked at together.
-    fn take_poke(&mut self) -> bool {
-        let bringing_up = self.operations.in_flight().has(Slow::BringUp);
-        if bringing_up && self.lifecycle.end_cause().is_none() {
+    /// While a bring-up is in flight its own effects show up as news; they are looked at together
+    /// a little later. Whether that is the case.
+    fn postpone_look(&mut self) -> bool {
+        let postponed =
+            self.operations.in_flight().has(Slow::BringUp) && self.lifecycle.end_cause().is_none();
+        if postponed {
             self.late_look.get_or_insert_with(|| Instant::now() + LATE_LOOK);
-            return false;
         }
-        true
+        postponed
     }
 
     fn take_progress(&mut self, progress: Progress) -> bool {
@@ -239,16 +255,23 @@ impl Worker {
                 }
             }
             StepReport::StartFailed(failure) => {
-                let pause = self.jittered(ERROR_RETRY);
                 let held = HeldBack {
                     name: failure.name.clone(),
                     reason: failure.reason,
                     message: failure.message.clone(),
-                    until: failure.retry_at.or(Some(later(now, pause))),
+                    until: Some(self.retry_of(failure, now)),
                 };
                 self.holds.starts.insert(failure.name.clone(), held);
                 self.late_look.get_or_insert_with(|| Instant::now() + LATE_LOOK);
             }
+        }
+    }
+
+    fn retry_of(&self, failure: &StartFailure, now: Timestamp) -> Timestamp {
+        match failure.retry_at {
+            Some(at) if PULL_FAILURES.contains(&failure.reason) => at.min(later(now, PULL_LOOK)),
+            Some(at) => at,
+            None => later(now, self.jittered(ERROR_RETRY)),
         }
     }
 
@@ -559,6 +582,12 @@ impl Worker {
         let share = self.jitter.hash_one(self.turns) % 500;
         pause + pause.mul_f64(f64::from(u32::try_from(share).unwrap_or(0)) / 1000.0)
     }
+}
+
+/// The API shows that the pod has come to its end.
+pub(super) fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.api_status().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 fn later(now: Timestamp, pause: Duration) -> Timestamp {

@@ -42,6 +42,22 @@ fn attempt_goes_on_from_the_published_count_when_the_runtime_lost_the_container(
 }
 
 #[test]
+fn restart_of_a_lost_container_is_counted_once() {
+    let pod = pod("ns/web").container("app").build();
+    let mut lost = published_running("app", 5);
+    lost.last_state = Some(api::ContainerState {
+        terminated: Some(api::ContainerStateTerminated { exit_code: 137, ..Default::default() }),
+        ..api::ContainerState::default()
+    });
+    lost.state = Some(api::ContainerState {
+        waiting: Some(api::ContainerStateWaiting::default()),
+        ..api::ContainerState::default()
+    });
+    let seen = observe(&pod, runtime(&pod).sandbox(0).build()).previous(published(lost)).build();
+    assert!(matches!(need_of(&seen), Need::Start { attempt: 5, .. }));
+}
+
+#[test]
 fn attempt_never_falls_behind_the_published_count() {
     let pod = pod("ns/web").container("app").build();
     let held = runtime(&pod).sandbox(0).exited("app", 2, 1, 50).build();

@@ -711,3 +711,17 @@ async fn stages_are_told_to_the_other_slices() {
     assert!(held.is_empty());
     assert!((ground.clock)() > at(1000));
 }
+
+#[tokio::test(start_paused = true)]
+async fn phase_that_others_declare_terminal_ends_the_pod() {
+    let mut ground = Ground::new();
+    ground.put(pod("ns/web").container("app"));
+    ground.pass(1.0).await;
+    let mut object = (*ground.api.pod(&uid("web")).unwrap()).clone();
+    object.status.as_mut().unwrap().phase = Some("Failed".to_owned());
+    ground.api.put_pod(object);
+    ground.pass(2.0).await;
+    assert!(ground.runtime.running().is_empty());
+    assert_eq!(ground.phase("web"), "Failed");
+    assert_eq!(ground.runtime.count("create_container"), 1);
+}
