@@ -29,6 +29,9 @@ pub mod rules;
 pub mod status;
 mod sysctl;
 pub mod task;
+#[cfg(any(test, feature = "testing"))]
+#[allow(missing_docs, clippy::panic, clippy::missing_panics_doc, reason = "test support")]
+pub mod testing;
 
 pub use config::{IpFamily, LocalTraffic, NodePortAddresses, ProxyConfig};
 pub use input::{NodeFacts, ObjectKind, ServiceChange};
