@@ -70,6 +70,27 @@ pub mod admission {
     pub const SYSCTL_FORBIDDEN: &str = "SysctlForbidden";
     pub const POD_FEATURE_UNSUPPORTED: &str = "PodFeatureUnsupported";
     pub const UNEXPECTED_ADMISSION_ERROR: &str = "UnexpectedAdmissionError";
+
+    const ALL: [&str; 12] = [
+        OUT_OF_CPU,
+        OUT_OF_MEMORY,
+        OUT_OF_EPHEMERAL_STORAGE,
+        OUT_OF_PODS,
+        NODE_AFFINITY,
+        NODE_NAME,
+        NODE_PORTS,
+        TAINT_TOLERATION,
+        POD_OS_NOT_SUPPORTED,
+        SYSCTL_FORBIDDEN,
+        POD_FEATURE_UNSUPPORTED,
+        UNEXPECTED_ADMISSION_ERROR,
+    ];
+
+    /// The reason with this text, which events need as a constant; for any other text (a resource
+    /// of somebody else's making) `UnexpectedAdmissionError`.
+    pub fn known(text: &str) -> &'static str {
+        ALL.into_iter().find(|reason| *reason == text).unwrap_or(UNEXPECTED_ADMISSION_ERROR)
+    }
 }
 
 // pkg/kubelet/kubelet_node_status.go, pkg/kubelet/nodestatus/setters.go: condition reasons

@@ -27,8 +27,8 @@ pub use container_config::{
 pub use execute::{BringUp, ClearError, ClearScope, Executor, SandboxUse};
 pub use node_facts::{Allocatable, CgroupFacts, NodeFacts};
 pub use report::{
-    StartFailure, StepReport, back_off_event, kill_failed_event, network_event,
-    sandbox_changed_event, step_event, stop_event,
+    StartFailure, StepReport, back_off_event, deadline_event, kill_failed_event, network_event,
+    rejected_event, sandbox_changed_event, step_event, stop_event,
 };
 pub use sandbox_config::{SandboxInputs, build_sandbox_config};
 pub use supplies::{ImageFailure, ImageSupply, Instance, PodSupplies, SandboxSupply, SupplyError};

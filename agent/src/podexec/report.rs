@@ -6,7 +6,7 @@ use crate::boundary::ApiEvent;
 use crate::events::{container_field_path, pod_reference};
 use crate::model::{ContainerKind, Pod};
 use crate::podplan::{StopCause, StopContainer};
-use crate::reason::event;
+use crate::reason::{self, event};
 
 #[cfg(test)]
 mod tests;
@@ -110,6 +110,24 @@ pub fn network_event(pod: &Pod, message: &str, now: Timestamp) -> ApiEvent {
     let message = format!("network is not ready: {message}");
     let object = pod_reference(pod, None);
     ApiEvent { object, warning: true, reason: event::NETWORK_NOT_READY, message, at: now }
+}
+
+/// `activeDeadlineSeconds` of the pod is over.
+pub fn deadline_event(pod: &Pod, now: Timestamp) -> ApiEvent {
+    let message = "Pod was active on the node longer than the specified deadline".to_owned();
+    let object = pod_reference(pod, None);
+    ApiEvent { object, warning: false, reason: reason::DEADLINE_EXCEEDED, message, at: now }
+}
+
+/// Admission refused the pod.
+pub fn rejected_event(pod: &Pod, reason: &str, message: &str, now: Timestamp) -> ApiEvent {
+    ApiEvent {
+        object: pod_reference(pod, None),
+        warning: true,
+        reason: reason::admission::known(reason),
+        message: message.to_owned(),
+        at: now,
+    }
 }
 
 /// Part of the pod could not be ended.

@@ -14,6 +14,7 @@ use super::{
 use crate::admission::{AdmitDecision, admit};
 use crate::model::{Pod, PodFullName, PodSource, PodUid, RuntimePod, RuntimePods};
 use crate::node::NodeView;
+use crate::podexec::rejected_event;
 use crate::podsource::DesiredPods;
 
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub struct PodPool {
     desired: watch::Receiver<Arc<DesiredPods>>,
     runtime: watch::Receiver<Option<Arc<RuntimePods>>>,
     node: watch::Receiver<Arc<NodeView>>,
+    network_up: bool,
     entries: HashMap<PodUid, Entry>,
     states: WorkerStates,
     publisher: watch::Sender<Arc<WorkerStates>>,
@@ -65,6 +67,7 @@ impl PodPool {
         let pool = Self {
             runtime: context.pleg.subscribe(),
             node: context.node.clone(),
+            network_up: false,
             context: Arc::new(context),
             desired,
             entries: HashMap::new(),
@@ -102,7 +105,7 @@ impl PodPool {
                 },
                 changed = self.node.changed(), if node_open => {
                     node_open = changed.is_ok();
-                    self.node.borrow_and_update();
+                    self.take_node();
                     true
                 }
                 Some(note) = self.notes.recv() => {
@@ -175,6 +178,8 @@ impl PodPool {
                 admit(&pod, &self.admitted(), node.as_deref())
             {
                 tracing::info!(pod = %pod.full_name(), reason, message, "pod is rejected");
+                let now = (self.context.clock)();
+                self.context.events.publish(rejected_event(&pod, &reason, &message, now));
                 demand = Demand::Reject { reason, message };
             }
         }
@@ -228,6 +233,15 @@ impl PodPool {
             }
         }
         pods.keys().any(|uid| !self.entries.contains_key(uid))
+    }
+
+    /// A network that has come up is news for every pod that waits for it.
+    fn take_node(&mut self) {
+        let is_up = self.node.borrow_and_update().network_problem.is_none();
+        if is_up && !std::mem::replace(&mut self.network_up, is_up) {
+            self.entries.values().for_each(|entry| entry.poke.notify_one());
+        }
+        self.network_up = is_up;
     }
 
     fn take_note(&mut self, note: Note) {

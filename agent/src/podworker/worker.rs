@@ -1,5 +1,9 @@
 //! One pod: wake, look, plan, act, report.
 
+mod act;
+mod outcome;
+mod tell;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -10,19 +14,12 @@ use k8s_openapi::api::core::v1 as api;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use super::operations::{Done, Operations, Progress};
-use super::{Demand, EndCause, Lifecycle, Wish, WorkerContext};
+use super::operations::Operations;
+use super::{EndCause, Lifecycle, Wish, WorkerContext};
 use crate::model::{Pod, PodFullName, PodUid, RuntimePod};
-use crate::podexec::{
-    BringUp, ClearScope, SandboxUse, StartFailure, StepReport, back_off_event, kill_failed_event,
-    network_event, sandbox_changed_event, step_event, stop_event,
-};
-use crate::podplan::{
-    HeldBack, Holds, Observation, PodPlan, SandboxStep, Slow, StartContainer, Step, Verdict,
-    plan_pod,
-};
+use crate::podexec::{ClearScope, deadline_event};
+use crate::podplan::{Holds, Observation, Slow, Step, Verdict, plan_pod};
 use crate::reason;
-use crate::status::{self, StatusInput};
 
 /// Pause before a failed step is tried again; a random half is added, so that pods that failed
 /// together do not come back together (kubelet v1.36, `backOffPeriod` 10 s, jitter 0.5).
@@ -217,101 +214,6 @@ impl Worker {
         postponed
     }
 
-    fn take_progress(&mut self, progress: Progress) -> bool {
-        match progress {
-            Progress::Report(report) => {
-                self.take_report(&report);
-                false
-            }
-            Progress::Done(done) => {
-                self.take_done(done);
-                self.stale = true;
-                self.late_look = None;
-                true
-            }
-        }
-    }
-
-    fn take_report(&mut self, report: &StepReport) {
-        let now = (self.context.clock)();
-        if let Some(event) = self.pod().and_then(|pod| step_event(pod, report, now)) {
-            self.context.events.publish(event);
-        }
-        match report {
-            StepReport::SandboxMade => self.rest(Step::Sandbox, SETTLE),
-            StepReport::SandboxFailed { message } => {
-                tracing::warn!(pod = %self.full_name, message, "cannot make the pod's sandbox");
-                self.rest_after_error(Step::Sandbox);
-            }
-            StepReport::VolumesFailed { message } => {
-                tracing::warn!(pod = %self.full_name, message, "cannot mount the pod's volumes");
-                self.rest_after_error(Step::Volumes);
-            }
-            StepReport::Created { .. } => {}
-            StepReport::Started { name, .. } => {
-                self.holds.starts.remove(name);
-                if self.last_start.as_ref() != Some(name) {
-                    self.late_look.get_or_insert_with(|| Instant::now() + LATE_LOOK);
-                }
-            }
-            StepReport::StartFailed(failure) => {
-                let held = HeldBack {
-                    name: failure.name.clone(),
-                    reason: failure.reason,
-                    message: failure.message.clone(),
-                    until: Some(self.retry_of(failure, now)),
-                };
-                self.holds.starts.insert(failure.name.clone(), held);
-                self.late_look.get_or_insert_with(|| Instant::now() + LATE_LOOK);
-            }
-        }
-    }
-
-    fn retry_of(&self, failure: &StartFailure, now: Timestamp) -> Timestamp {
-        match failure.retry_at {
-            Some(at) if PULL_FAILURES.contains(&failure.reason) => at.min(later(now, PULL_LOOK)),
-            Some(at) => at,
-            None => later(now, self.jittered(ERROR_RETRY)),
-        }
-    }
-
-    fn take_done(&mut self, done: Done) {
-        match done {
-            Done::BringUp => self.last_start = None,
-            Done::Stop { id, result } => {
-                self.kill_result(result.as_ref().err());
-                self.rest_after_error(Step::Stop(id));
-            }
-            Done::StopSandbox(result) => {
-                self.kill_result(result.as_ref().err());
-                self.rest_after(Step::StopSandbox, result.is_ok());
-            }
-            Done::Removal(result) => {
-                if let Err(error) = &result {
-                    tracing::warn!(pod = %self.full_name, %error, "cannot remove dead containers");
-                }
-                self.rest_after(Step::Removal, result.is_ok());
-            }
-            Done::Clearing { scope, result } => match result {
-                Ok(()) => self.cleared = Some(scope),
-                Err(error) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::warn!(pod = %self.full_name, %error, cause, "cannot clear the pod");
-                    self.rest_after_error(Step::Clearing);
-                }
-            },
-        }
-    }
-
-    fn kill_result(&self, error: Option<&crate::boundary::RuntimeError>) {
-        let Some(error) = error else { return };
-        tracing::warn!(pod = %self.full_name, %error, "cannot end a part of the pod");
-        if let Some(pod) = self.pod() {
-            let event = kill_failed_event(pod, &error.to_string(), (self.context.clock)());
-            self.context.events.publish(event);
-        }
-    }
-
     /// Looks, plans and starts what is to be done. Returns when the next turn is due at the
     /// latest.
     async fn turn(&mut self) -> Instant {
@@ -384,24 +286,12 @@ impl Worker {
         }
     }
 
-    /// Conditions that others write are taken as the API shows them.
-    fn adopt_foreign_conditions(&mut self) {
-        let shown = self.wish.pod.as_ref().and_then(Pod::api_status);
-        let Some(shown) = shown.and_then(|status| status.conditions.as_ref()) else { return };
-        let is_foreign = |condition: &&api::PodCondition| {
-            !status::OWNED_CONDITIONS.contains(&condition.type_.as_str())
-        };
-        let foreign: Vec<_> = shown.iter().filter(is_foreign).cloned().collect();
-        let mine = self.previous.conditions.iter().flatten().filter(|c| !is_foreign(c)).cloned();
-        let all: Vec<_> = mine.chain(foreign).collect();
-        if self.previous.conditions.as_ref() != Some(&all) {
-            Arc::make_mut(&mut self.previous).conditions = Some(all);
-        }
-    }
-
     async fn end(&mut self, cause: EndCause) {
         let grace = Duration::from_secs(self.pod().map_or(0, Pod::grace_seconds));
         let now = (self.context.clock)();
+        if let (EndCause::DeadlineExceeded, Some(pod)) = (&cause, self.pod()) {
+            self.context.events.publish(deadline_event(pod, now));
+        }
         self.operations.call_off_bring_up();
         self.move_to(|stage| stage.terminate(cause, grace, now)).await;
     }
@@ -412,121 +302,6 @@ impl Worker {
         self.note().await;
     }
 
-    async fn note(&self) {
-        tracing::debug!(pod = %self.full_name, stage = ?self.lifecycle, "pod is at stage");
-        let note = Note { uid: self.uid.clone(), lifecycle: self.lifecycle.clone() };
-        // The receiver is gone only when the process is ending.
-        let _ = self.lines.notes.send(note).await;
-    }
-
-    async fn publish(&mut self, observation: &Observation, plan: &PodPlan) {
-        let vanished = matches!(self.wish.demand, Demand::Vanish { .. });
-        let Some(pod) = self.wish.pod.clone().filter(|_| !self.settled && !vanished) else {
-            return;
-        };
-        let host_ips = self.context.node.borrow().ips.clone();
-        let status = status::generate(&StatusInput {
-            pod: &pod,
-            lifecycle: &observation.lifecycle,
-            runtime: &observation.runtime,
-            waiting: &plan.waiting,
-            previous: &observation.previous,
-            host_ips: &host_ips,
-            now: observation.now,
-        });
-        self.previous = Arc::new(status.clone());
-        self.context.status.publish(&pod, status).await;
-    }
-
-    fn announce(&mut self, plan: &PodPlan, now: Timestamp) {
-        let Some(pod) = self.wish.pod.clone() else { return };
-        for held in plan.waiting.iter().filter(|h| h.reason == reason::CRASH_LOOP_BACK_OFF) {
-            let Some(until) = held.until else { continue };
-            if self.announced.back_offs.insert(held.name.clone(), until) != Some(until) {
-                self.context.events.publish(back_off_event(&pod, &held.name, now));
-            }
-        }
-        if let SandboxStep::Create { attempt, .. } = plan.sandbox
-            && attempt > self.announced.sandbox_attempt
-        {
-            self.announced.sandbox_attempt = attempt;
-            self.context.events.publish(sandbox_changed_event(&pod, now));
-        }
-        if self.announced.network != plan.network_not_ready {
-            if let Some(message) = &plan.network_not_ready {
-                self.context.events.publish(network_event(&pod, message, now));
-            }
-            self.announced.network.clone_from(&plan.network_not_ready);
-        }
-    }
-
-    fn carry_out(&mut self, plan: PodPlan, observation: &Observation) {
-        for stop in &plan.stop {
-            if let Some(pod) = self.pod() {
-                self.context.events.publish(stop_event(pod, stop, observation.now));
-            }
-            self.operations.stop(stop, observation.now);
-        }
-        let sandbox = match plan.sandbox {
-            SandboxStep::Stop { sandboxes } => return self.operations.stop_sandboxes(sandboxes),
-            SandboxStep::Create { attempt, stop_first } => {
-                Some(SandboxUse::Make { attempt, stop_first })
-            }
-            SandboxStep::Keep if plan.start.is_empty() => None,
-            SandboxStep::Keep => {
-                observation.runtime.newest_sandbox().cloned().map(SandboxUse::Existing)
-            }
-        };
-        if let Some(sandbox) = sandbox {
-            self.bring_up(sandbox, plan.start);
-        }
-        if !plan.remove.is_empty() || !plan.remove_sandboxes.is_empty() {
-            let held = &observation.runtime;
-            let dead = held.containers.iter().filter(|c| plan.remove.contains(&c.id));
-            let dead = dead.cloned().collect();
-            self.operations.remove(Arc::clone(held), dead, plan.remove_sandboxes);
-        }
-    }
-
-    fn bring_up(&mut self, sandbox: SandboxUse, start: Vec<StartContainer>) {
-        let Some(pod) = self.wish.pod.clone() else { return };
-        self.last_start = start.last().map(|start| start.name.clone());
-        self.operations.bring_up(BringUp { pod, sandbox, start, seen: self.seen });
-    }
-
-    fn clear_scope(&self) -> ClearScope {
-        match self.wish.demand.leaves_nothing() {
-            true => ClearScope::Everything,
-            false => ClearScope::KeepDead,
-        }
-    }
-
-    /// Clears what an ended pod holds, once its final status is on its way.
-    fn clear(&mut self, observation: &Observation) {
-        let scope = self.clear_scope();
-        let wanted = match self.lifecycle {
-            Lifecycle::Terminated { .. } => true,
-            Lifecycle::Finished { .. } => {
-                scope == ClearScope::Everything
-                    && (self.cleared != Some(scope) || !observation.runtime.is_empty())
-            }
-            _ => false,
-        };
-        if wanted && self.holds.rests_until(&Step::Clearing, observation.now).is_none() {
-            self.operations.clear(Arc::clone(&observation.runtime), scope);
-        }
-    }
-
-    /// Takes a clearing that succeeded into account; whether the stage moved on.
-    async fn finish_clearing(&mut self) -> bool {
-        let moved =
-            self.cleared.is_some() && matches!(self.lifecycle, Lifecycle::Terminated { .. });
-        if moved {
-            self.move_to(Lifecycle::cleared).await;
-        }
-        moved
-    }
-
     fn is_over(&self) -> bool {
         self.lifecycle.is_finished()
             && self.clear_scope() == ClearScope::Everything
@@ -534,13 +309,6 @@ impl Worker {
             && !self.stale
             && self.operations.in_flight().is_empty()
             && self.runtime.as_ref().is_some_and(|held| held.is_empty())
-    }
-
-    async fn say_farewell(&self) {
-        match (&self.wish.pod, &self.wish.demand) {
-            (Some(pod), Demand::Delete { .. }) => self.context.status.finish(pod).await,
-            _ => self.context.status.forget(&self.uid).await,
-        }
     }
 
     /// When the next turn is due: at the plan's own time, at the end of a pause, or at the safety
@@ -559,22 +327,6 @@ impl Worker {
 
     fn pod(&self) -> Option<&Pod> {
         self.wish.pod.as_ref()
-    }
-
-    fn rest(&mut self, step: Step, pause: Duration) {
-        let until = later((self.context.clock)(), pause);
-        self.holds.steps.insert(step, until);
-    }
-
-    fn rest_after_error(&mut self, step: Step) {
-        self.rest(step, self.jittered(ERROR_RETRY));
-    }
-
-    fn rest_after(&mut self, step: Step, succeeded: bool) {
-        match succeeded {
-            true => self.rest(step, SETTLE),
-            false => self.rest_after_error(step),
-        }
     }
 
     /// One to one and a half times `pause`, another share each turn.

@@ -1,5 +1,4 @@
 use super::*;
-use crate::reason;
 use crate::testing::build::{at, pod};
 
 fn failure(published: bool) -> StepReport {

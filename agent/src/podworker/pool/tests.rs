@@ -534,7 +534,7 @@ async fn pod_starts_as_soon_as_the_network_is_ready() {
     let events = ground.events();
     assert_eq!(events.iter().filter(|event| *event == "NetworkNotReady").count(), 1);
     ground.change_node(|node| node.network_problem = None);
-    ground.pass(1.5).await;
+    ground.pass(0.1).await;
     assert_eq!(ground.runtime.running(), ["app"]);
 }
 
@@ -653,6 +653,7 @@ async fn rejected_pod_fails_and_never_touches_the_runtime() {
     ground.pass(2.0).await;
     assert_eq!(ground.phase("web"), "Failed");
     assert_eq!(ground.status("web").reason.as_deref(), Some("OutOfpods"));
+    assert!(ground.events().iter().any(|event| event == "OutOfpods"));
     assert!(ground.runtime.calls().is_empty());
     ground.delete("web", 30);
     ground.pass(2.0).await;
@@ -694,6 +695,7 @@ async fn pod_past_its_deadline_is_killed_and_fails() {
     ground.pass(15.0).await;
     assert_eq!(ground.phase("job"), "Failed");
     assert_eq!(ground.status("job").reason.as_deref(), Some("DeadlineExceeded"));
+    assert!(ground.events().iter().any(|event| event == "DeadlineExceeded"));
     assert!(ground.runtime.running().is_empty());
 }
 
