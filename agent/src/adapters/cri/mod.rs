@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod images;
 mod runtime;
+mod termination_message;
 
 pub use client::CriClient;
 pub use events::{RuntimeWake, watch_runtime_events};

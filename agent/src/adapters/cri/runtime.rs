@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use cri_proto::runtime::v1 as cri;
 
 use super::client::{CriClient, SHORT, within};
-use super::convert;
+use super::{convert, termination_message};
 use crate::boundary::{
     CgroupDriver, Containers, ListedContainer, ListedSandbox, RuntimeError, RuntimeFacts,
     RuntimeStatus, RuntimeVersion, Sandboxes,
 };
-use crate::model::{Container, ContainerId, PodUid, Sandbox, SandboxId};
+use crate::model::{Container, ContainerId, ContainerState, PodUid, Sandbox, SandboxId};
 
 fn uid_selector(pod: Option<&PodUid>) -> HashMap<String, String> {
     pod.map(|uid| (convert::POD_UID.to_owned(), uid.as_str().to_owned())).into_iter().collect()
@@ -148,7 +148,15 @@ impl Containers for CriClient {
         let answer = within("ContainerStatus", self.plain, call.container_status(request)).await?;
         let status =
             answer.status.ok_or_else(|| RuntimeError::NotFound(format!("container {id}")))?;
-        Ok(convert::container(status, sandbox.clone()))
+        let sources = termination_message::sources(&status);
+        let mut container = convert::container(status, sandbox.clone());
+        if let (ContainerState::Exited(exit), Some(sources)) = (&mut container.state, sources) {
+            let read = tokio::task::spawn_blocking(move || termination_message::read(&sources));
+            // Without its last words a container's end is still the truth.
+            let words = read.await.unwrap_or_default();
+            exit.message = termination_message::joined(&exit.message, &words);
+        }
+        Ok(container)
     }
 
     async fn reopen_log(&self, id: &ContainerId) -> Result<(), RuntimeError> {
