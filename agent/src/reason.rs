@@ -121,5 +121,4 @@ pub mod node_event {
     pub const NODE_HAS_INSUFFICIENT_PID: &str = "NodeHasInsufficientPID";
     pub const NODE_ALLOCATABLE_ENFORCED: &str = "NodeAllocatableEnforced";
     pub const FAILED_NODE_ALLOCATABLE_ENFORCEMENT: &str = "FailedNodeAllocatableEnforcement";
-    pub const INVALID_DISK_CAPACITY: &str = "InvalidDiskCapacity";
 }

@@ -18,6 +18,7 @@ use crate::model::qos::{QosClass, pod_qos_class};
 use crate::model::resources::{self, Resources};
 use crate::model::{Pod, PodUid};
 use crate::reason;
+use crate::telemetry::Causes;
 
 /// Requests that wait while one is carried out; each is short, so a small number is enough to
 /// never hold up a burst of starting pods.
@@ -265,7 +266,7 @@ impl CmTask {
         match self.tree.ensure(self.tree.names.qos(QosClass::Burstable), wanted).await {
             Ok(()) => self.burstable_shares = shares,
             Err(error) => {
-                tracing::warn!(error = %with_causes(&error), "cannot share CPU out to burstable pods");
+                tracing::warn!(error = %Causes(&error), "cannot share CPU out to burstable pods");
             }
         }
     }
@@ -334,7 +335,7 @@ impl Tree {
                 match self.remove(self.names.pod(&uid, class)).await {
                     Ok(()) => removed.push(uid),
                     Err(error) => {
-                        tracing::warn!(pod = %uid, error = %with_causes(&error), "orphaned cgroup stays");
+                        tracing::warn!(pod = %uid, error = %Causes(&error), "orphaned cgroup stays");
                     }
                 }
             }
@@ -396,7 +397,7 @@ impl Announce {
                 if std::mem::replace(&mut self.failed, true) {
                     return;
                 }
-                let error = with_causes(error);
+                let error = Causes(error).to_string();
                 tracing::error!(%error, "cannot limit what all pods use");
                 let message = format!("Failed to update Node Allocatable Limits: {error}");
                 (true, reason::node_event::FAILED_NODE_ALLOCATABLE_ENFORCEMENT, message)
@@ -406,18 +407,6 @@ impl Announce {
         let at = self.machine.now();
         self.events.publish(ApiEvent { object, warning, reason, message, at });
     }
-}
-
-/// The error and its causes on one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

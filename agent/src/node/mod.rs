@@ -13,8 +13,17 @@ pub mod addresses;
 pub mod allocatable;
 pub mod conditions;
 pub mod diff;
+mod jitter;
+mod lease;
+mod poll;
+pub mod register;
+pub mod runtime_state;
 pub mod status;
+mod status_round;
+mod task;
 pub mod thresholds;
 mod view;
 
+pub use lease::LeaseTask;
+pub use task::{NodeParts, NodeTask};
 pub use view::NodeView;

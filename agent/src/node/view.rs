@@ -40,6 +40,15 @@ impl NodeView {
         }
     }
 
+    /// Takes in a newer state of the API object.
+    pub fn set_node(&mut self, node: Arc<api::Node>) {
+        let spec = node.spec.as_ref();
+        let listed = spec.and_then(|spec| spec.pod_cidrs.clone()).unwrap_or_default();
+        let single = spec.and_then(|spec| spec.pod_cidr.clone());
+        self.pod_cidrs = if listed.is_empty() { single.into_iter().collect() } else { listed };
+        self.node = Some(node);
+    }
+
     /// Labels of the API object; empty while there is none.
     pub fn labels(&self) -> BTreeMap<String, String> {
         let labels = self.node.as_ref().and_then(|node| node.metadata.labels.clone());
