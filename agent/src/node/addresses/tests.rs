@@ -7,7 +7,10 @@ fn ips(texts: &[&str]) -> Vec<IpAddr> {
 #[test]
 fn ips_are_chosen_in_upstreams_order() {
     let host = ips(&["192.0.2.10", "2001:db8::10", "198.51.100.7"]);
-    let table: [(&str, &str, &[&str], &[&str], Result<Vec<&str>, AddressError>); 11] = [
+    /// Case, node name, configured, resolved, chosen.
+    type Row<'a> =
+        (&'a str, &'a str, &'a [&'a str], &'a [&'a str], Result<Vec<&'a str>, AddressError>);
+    let table: [Row<'_>; 11] = [
         ("default route", "node-1", &[], &[], Ok(vec!["192.0.2.10"])),
         ("configured", "node-1", &["198.51.100.7"], &[], Ok(vec!["198.51.100.7"])),
         (
