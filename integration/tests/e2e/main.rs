@@ -2,9 +2,10 @@
 
 mod ground;
 mod join;
+mod kube_api;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    integration::runner::run([ground::tests(), join::tests()].concat())
+    integration::runner::run([ground::tests(), join::tests(), kube_api::tests()].concat())
 }

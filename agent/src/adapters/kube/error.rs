@@ -28,11 +28,18 @@ pub(super) fn status_error(object: &str, status: &Status) -> ApiError {
         404 => ApiError::NotFound(object.to_owned()),
         409 if status.reason == "AlreadyExists" => ApiError::AlreadyExists(object.to_owned()),
         409 => ApiError::Conflict(object.to_owned()),
+        422 if refuses_uid(status) => ApiError::Conflict(object.to_owned()),
         401 | 403 => ApiError::Forbidden(words()),
         408 | 410 | 429 => ApiError::Unavailable(words()),
         400..=499 => ApiError::Invalid(words()),
         code => ApiError::Unavailable(format!("{} (HTTP {code})", words())),
     }
+}
+
+/// A patch that names a UID other than the object's is called invalid, not a conflict.
+fn refuses_uid(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.field == "metadata.uid")
 }
 
 /// Where an answer stopped making sense. The decoder's own words are left out: they may quote the

@@ -194,6 +194,8 @@ impl<T, C> Watcher<T, C> {
                 Err(error) => error,
             };
             if self.gives_up_streaming(&error) {
+                let subject = &*self.scope.subject;
+                tracing::debug!(subject, "server has no streaming lists");
                 self.streaming = false;
                 continue;
             }

@@ -29,6 +29,16 @@ fn status_code_decides_the_error() {
 }
 
 #[test]
+fn patch_for_another_uid_is_a_conflict() {
+    let mut status = status(422, "Invalid", "field is immutable");
+    status.details = serde_json::from_value(serde_json::json!({
+        "causes": [{"reason": "FieldValueInvalid", "field": "metadata.uid"}]}))
+    .unwrap();
+    let error = status_error("pod ns/web", &status);
+    assert_eq!(error, ApiError::Conflict("pod ns/web".to_owned()));
+}
+
+#[test]
 fn silent_status_is_named_by_object_and_reason() {
     let error = status_error("pod ns/web", &status(403, "Forbidden", ""));
     assert_eq!(error, ApiError::Forbidden("pod ns/web: Forbidden".to_owned()));
