@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1 as api;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::addresses::{Candidates, choose_ips};
+use super::addresses::{AddressError, Candidates, choose_ips};
 use super::allocatable::{allocatable, capacity};
 use super::conditions::{self, PressureHistory};
 use super::diff::status_patch;
@@ -52,6 +52,8 @@ pub(super) struct StatusRound {
     report: watch::Receiver<RuntimeReport>,
     pressures: PressureHistory,
     resolved: Vec<IpAddr>,
+    /// Why no IP could be chosen, as it was logged.
+    no_ip: Option<AddressError>,
     /// When the last post was, and how long after it the next one is due without a change.
     posted: Option<Instant>,
     report_after: Duration,
@@ -73,6 +75,7 @@ impl StatusRound {
             report,
             pressures: PressureHistory::default(),
             resolved: Vec::new(),
+            no_ip: None,
             posted: None,
             report_after,
             unschedulable: false,
@@ -231,10 +234,19 @@ impl StatusRound {
             host: &host,
             resolved: &self.resolved,
         };
-        choose_ips(&candidates).unwrap_or_else(|error| {
-            tracing::debug!(%error, "no node IP");
-            Vec::new()
-        })
+        match choose_ips(&candidates) {
+            Ok(ips) => {
+                self.no_ip = None;
+                ips
+            }
+            Err(error) => {
+                if self.no_ip.as_ref() != Some(&error) {
+                    tracing::warn!(%error, "cannot choose the node's IP; a published one stays");
+                    self.no_ip = Some(error);
+                }
+                Vec::new()
+            }
+        }
     }
 
     fn build(&mut self, before: &api::NodeStatus, sighting: &Sighting) -> api::NodeStatus {

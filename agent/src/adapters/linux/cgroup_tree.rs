@@ -95,4 +95,4 @@ pub(super) fn is_gone(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -9,7 +9,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use super::mountinfo::parse_mountinfo;
 use crate::boundary::{MountEntry, MountError, Mounter};
 
-const MOUNTINFO: &str = "/proc/self/mountinfo";
+/// The calling thread's view: the same for all of noded, but a thread may have a namespace of its own.
+const MOUNTINFO: &str = "/proc/thread-self/mountinfo";
 
 /// No argument, for the mount calls that take none.
 const NONE: Option<&str> = None;

@@ -239,3 +239,50 @@ async fn start_refuses_what_it_cannot_do() {
     let refused = try_start(&config(), CgroupDriver::Cgroupfs, cgroups, &api).await;
     assert!(matches!(refused.err(), Some(CmError::Setup(_))));
 }
+
+/// Takes the test's tree away, also when the test fails.
+struct RealTree {
+    cgroups: Arc<dyn Cgroups>,
+    root: PathBuf,
+}
+
+impl Drop for RealTree {
+    fn drop(&mut self) {
+        let _ = self.cgroups.remove(&self.root);
+    }
+}
+
+#[tokio::test]
+async fn kernel_takes_the_tree_of_a_node() {
+    let Ok(cgroups) = crate::adapters::linux::open_cgroups() else { return };
+    let root = PathBuf::from(format!("/noded-test-cm-{}", std::process::id()));
+    let real = RealTree { cgroups: cgroups.clone(), root: root.clone() };
+    if cgroups.ensure(&root, &CgroupLimits::default()).is_err() {
+        return;
+    }
+    let config = CgroupConfig { root, fail_on_v1: false, ..config() };
+    let api = FakeApi::new("node-1");
+    let parts = ("node-1", events(&api));
+    let machine = Arc::new(FakeMachine::default());
+    let (handle, task) = CmTask::start(
+        &config,
+        CgroupDriver::Cgroupfs,
+        cgroups.clone(),
+        node_limits(),
+        machine,
+        parts,
+    )
+    .await
+    .unwrap();
+    let run = tokio::spawn(task.run());
+    let full = json!({"cpu": "123m", "memory": "10000001"});
+    let parent = handle.ensure_pod(&pod("g", full.clone(), full)).await.unwrap();
+    assert_eq!(parent, real.root.join("kubepods/podg"));
+    handle.ensure_pod(&burstable("b", "1")).await.unwrap();
+    handle.ensure_pod(&burstable("b", "2")).await.unwrap();
+    assert_eq!(cgroups.children(&real.root.join("kubepods/burstable")).unwrap(), ["podb"]);
+    handle.remove_pod(&"b".into()).await.unwrap();
+    assert!(cgroups.children(&real.root.join("kubepods/burstable")).unwrap().is_empty());
+    drop(handle);
+    run.await.unwrap();
+}

@@ -1,4 +1,22 @@
 use super::*;
+use crate::boundary::Cgroups;
+
+/// Path of a real cgroup for a test. Also clears those of test processes that were killed.
+pub(in crate::adapters::linux) fn test_cgroup(cgroups: &dyn Cgroups, name: &str) -> PathBuf {
+    const PREFIX: &str = "noded-test-";
+    for child in cgroups.children(Path::new("/")).unwrap_or_default() {
+        let Some((_, pid)) = child.strip_prefix(PREFIX).and_then(|rest| rest.rsplit_once('-'))
+        else {
+            continue;
+        };
+        if !Path::new("/proc").join(pid).exists() {
+            let left = Path::new("/").join(&child);
+            let _ = cgroups.kill(&left);
+            let _ = cgroups.remove(&left);
+        }
+    }
+    PathBuf::from(format!("/{PREFIX}{name}-{}", std::process::id()))
+}
 
 #[test]
 fn tree_is_walked_and_removed_from_the_leaves() {

@@ -1,6 +1,7 @@
 use std::process::{Child, Command};
 
 use super::*;
+use crate::adapters::linux::cgroup_tree::tests::test_cgroup;
 
 /// All v1 hierarchies as plain directories; cgroup files do not appear by themselves there.
 fn on_directories() -> (tempfile::TempDir, CgroupV1) {
@@ -81,7 +82,7 @@ impl Drop for RealCgroup {
 /// `None` where this machine has no writable cgroup v1.
 fn real(name: &str) -> Option<RealCgroup> {
     let cgroups = CgroupV1::open().ok()?;
-    let path = PathBuf::from(format!("/noded-test-{name}-{}", std::process::id()));
+    let path = test_cgroup(&cgroups, name);
     let usable = cgroups.ensure(&path, &CgroupLimits::default()).is_ok();
     usable.then_some(RealCgroup { cgroups, path, child: None })
 }

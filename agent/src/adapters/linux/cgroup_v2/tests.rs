@@ -1,6 +1,7 @@
 use std::process::{Child, Command};
 
 use super::*;
+use crate::adapters::linux::cgroup_tree::tests::test_cgroup;
 
 #[test]
 fn weight_is_linear_in_the_shares() {
@@ -92,7 +93,7 @@ fn kernel_kills_and_removes_a_real_cgroup() {
     else {
         return;
     };
-    let path = PathBuf::from(format!("/noded-test-v2-{}", std::process::id()));
+    let path = test_cgroup(&cgroups, "v2");
     let mut real = RealCgroup { cgroups, path, child: None };
     let inner = real.path.join("inner");
     if real.cgroups.ensure(&inner, &CgroupLimits::default()).is_err() {
