@@ -22,8 +22,8 @@ const FOREIGN_PROXY: &str = "service.kubernetes.io/service-proxy-name";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 /// A node credential may not list these by itself.
-const PERMISSION: &str = "apply manifests/node-proxier.yaml (it binds group system:nodes to ClusterRole \
-     system:node-proxier), or give the proxy a kubeconfig of its own";
+const PERMISSION: &str = "bind group system:nodes to ClusterRole system:node-proxier (the manifest for it is \
+     shipped with noded), or give the proxy a kubeconfig of its own";
 
 impl Watched for input::Service {
     fn resource_version(&self) -> &str {
