@@ -727,3 +727,135 @@ async fn phase_that_others_declare_terminal_ends_the_pod() {
     assert_eq!(ground.phase("web"), "Failed");
     assert_eq!(ground.runtime.count("create_container"), 1);
 }
+
+/// Something that befalls the node.
+#[derive(Clone, Copy, Debug)]
+enum Blow {
+    Exit(i32),
+    LoseSight,
+    KillSandboxes,
+    ForgetDead,
+    RestartAgent,
+    RuntimeAway(bool),
+    WatchBroken(bool),
+    FailCall(&'static str),
+    FailSupply(&'static str),
+    Delete(i64),
+    Pass(u8),
+}
+
+fn any_blow() -> impl proptest::strategy::Strategy<Value = Blow> {
+    use proptest::prelude::*;
+    let calls = vec![
+        "run_sandbox",
+        "sandbox_status",
+        "create_container",
+        "start_container",
+        "stop_container",
+        "stop_sandbox",
+        "remove_container",
+        "remove_sandbox",
+        "list_containers",
+    ];
+    let supplies =
+        vec!["volumes", "image", "sandbox", "container", "release_volumes", "remove_cgroup"];
+    prop_oneof![
+        3 => prop::sample::select(vec![0, 1, 137]).prop_map(Blow::Exit),
+        1 => Just(Blow::LoseSight),
+        1 => Just(Blow::KillSandboxes),
+        1 => Just(Blow::ForgetDead),
+        2 => Just(Blow::RestartAgent),
+        1 => any::<bool>().prop_map(Blow::RuntimeAway),
+        1 => any::<bool>().prop_map(Blow::WatchBroken),
+        2 => prop::sample::select(calls).prop_map(Blow::FailCall),
+        2 => prop::sample::select(supplies).prop_map(Blow::FailSupply),
+        1 => (0i64..20).prop_map(Blow::Delete),
+        5 => (0u8..20).prop_map(Blow::Pass),
+    ]
+}
+
+impl Ground {
+    async fn suffer(&mut self, blow: Blow) {
+        match blow {
+            Blow::Exit(code) if self.runtime.running().contains(&"app".to_owned()) => {
+                self.runtime.exit("app", code);
+            }
+            Blow::LoseSight if self.runtime.running().contains(&"app".to_owned()) => {
+                self.runtime.lose_sight_of("app");
+            }
+            Blow::Exit(_) | Blow::LoseSight => {}
+            Blow::KillSandboxes => self.runtime.kill_sandboxes(),
+            Blow::ForgetDead => self.runtime.forget_dead(),
+            Blow::RestartAgent => {
+                self.kill_agent().await;
+                self.start_agent();
+            }
+            Blow::RuntimeAway(away) => self.runtime.set_away(away),
+            Blow::WatchBroken(true) => self.api.break_watches(),
+            Blow::WatchBroken(false) => self.api.mend_watches(),
+            Blow::FailCall(method) => self.runtime.fail_next(method, refused()),
+            Blow::FailSupply(method) => self.supplies.fail_next(method, "no"),
+            Blow::Delete(grace) => self.delete("web", grace),
+            Blow::Pass(seconds) => self.pass(f64::from(seconds)).await,
+        }
+    }
+
+    /// What must hold at any time: no container runs beside its namesake, and a terminal phase
+    /// is shown only of a pod of which nothing runs, and for good.
+    fn check(&self, terminal: &mut Option<String>) {
+        let mut running = self.runtime.running();
+        running.sort();
+        let count = running.len();
+        running.dedup();
+        assert_eq!(running.len(), count, "namesakes run side by side");
+        if !self.exists("web") {
+            return;
+        }
+        let phase = self.phase("web");
+        if let Some(terminal) = terminal {
+            assert_eq!(*terminal, phase);
+        } else if matches!(phase.as_str(), "Succeeded" | "Failed") {
+            assert_eq!(count, 0, "phase {phase} while containers run");
+            *terminal = Some(phase);
+        }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn whatever_befalls_the_node_the_pod_ends_well(
+        policy in proptest::sample::select(vec!["Always", "OnFailure", "Never"]),
+        blows in proptest::collection::vec(any_blow(), 1..25),
+    ) {
+        let tokio = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        tokio.block_on(async {
+            let mut ground = Ground::new();
+            let mut terminal = None;
+            ground.put(pod("ns/web").container("app").container("side").restart(policy));
+            for blow in blows {
+                ground.suffer(blow).await;
+                ground.pass(0.05).await;
+                ground.check(&mut terminal);
+            }
+            ground.runtime.set_away(false);
+            ground.api.mend_watches();
+            ground.pass(700.0).await;
+            ground.check(&mut terminal);
+            if ground.exists("web") && ground.phase("web") == "Running" {
+                assert!(!ground.runtime.running().is_empty());
+            }
+            ground.delete("web", 30);
+            for _ in 0..100 {
+                ground.pass(2.0).await;
+                ground.check(&mut terminal);
+            }
+            assert!(!ground.exists("web"), "{:?}", ground.status("web"));
+            assert!(ground.is_clear(), "{:?}", ground.runtime.calls());
+        });
+    }
+}
