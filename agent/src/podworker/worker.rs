@@ -41,8 +41,8 @@ const PULL_FAILURES: [&str; 3] =
 /// Pause between a failed pull and the question for its back-off.
 const PULL_LOOK: Duration = Duration::from_secs(2);
 
-/// Stages a pod can pass in one turn.
-const STAGES: usize = 4;
+/// Stages a pod can pass in one turn, each with a second look.
+const STAGES: usize = 8;
 
 /// A stage of life, told to the pool.
 #[derive(Clone, Debug)]
@@ -106,6 +106,9 @@ impl Worker {
         let seen = (context.clock)();
         let status = wish.pod.as_ref().and_then(Pod::api_status).cloned().unwrap_or_default();
         let settled = wish.pod.as_ref().is_some_and(has_ended);
+        // A pod that somebody has begun with may be missing in the cache only because it could
+        // not be read yet.
+        let stale = wish.pod.is_none() || status.start_time.is_some();
         let mut worker = Self {
             operations: Operations::new(Arc::clone(&context)),
             context,
@@ -116,7 +119,7 @@ impl Worker {
             lifecycle: Lifecycle::Waiting,
             seen,
             runtime: None,
-            stale: false,
+            stale,
             previous: Arc::new(status),
             settled,
             holds: Holds::default(),
@@ -219,6 +222,7 @@ impl Worker {
     async fn turn(&mut self) -> Instant {
         self.turns += 1;
         for _ in 0..STAGES {
+            let fresh = self.stale;
             let Some(runtime) = self.look().await else {
                 return Instant::now() + self.jittered(ERROR_RETRY);
             };
@@ -226,6 +230,11 @@ impl Worker {
             let mut plan = plan_pod(&observation);
             match std::mem::take(&mut plan.verdict) {
                 Verdict::Continue => {}
+                // There is no way back from here, so it takes more than a cached view.
+                _ if !fresh => {
+                    self.stale = true;
+                    continue;
+                }
                 Verdict::End(cause) => {
                     self.end(cause).await;
                     continue;
@@ -251,7 +260,7 @@ impl Worker {
     /// The runtime's view of the pod, not older than the last thing done; `None` while the runtime
     /// does not answer, when nothing is known.
     async fn look(&mut self) -> Option<Arc<RuntimePod>> {
-        if self.stale || (self.runtime.is_none() && self.wish.pod.is_none()) {
+        if self.stale {
             match self.context.pleg.refresh(&self.uid, &self.full_name).await {
                 Ok(_) => self.stale = false,
                 Err(error) => {
