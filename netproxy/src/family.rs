@@ -145,3 +145,6 @@ impl FamilyProxy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@ pub mod build;
 pub mod fake_iptables;
 pub mod fake_kernel;
 pub mod packet;
+#[cfg(test)]
+pub mod random;
 
 pub use build::{ServiceBuilder, SliceBuilder, node, service, slice};
 pub use fake_iptables::FakeIptables;

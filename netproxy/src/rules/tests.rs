@@ -1,3 +1,5 @@
+mod properties;
+
 use super::context::MachineFacts;
 use super::{ProxyView, RuleContext, plan};
 use crate::config::{IpFamily, ProxyConfig};
