@@ -2,6 +2,8 @@
 //!
 //! Needs root. A namespace lives as long as the thread that made it, so nothing is left behind.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod kernel {
     pub mod network;
     pub mod proxy;

@@ -1,5 +1,7 @@
 //! The complete text for one set of services, as iptables-save would print it.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::net::IpAddr;
 
 use expect_test::expect_file;

@@ -1,5 +1,7 @@
 //! The task on fakes, with a clock that stands still until nothing else is left to run.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

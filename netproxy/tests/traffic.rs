@@ -1,5 +1,7 @@
 //! Packets in, endpoints or verdicts out.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::IpAddr;

@@ -101,12 +101,16 @@ impl Applier {
     /// the latter.
     pub async fn sync(&mut self, wanted: RuleSet) -> Result<SyncReport, SyncError> {
         if let Some(applied) = self.applied.take() {
-            match self.write(&applied, wanted.clone(), false).await {
+            match self.write(&applied, &wanted, false).await {
                 Err(SyncError::Write { source, .. }) if source.refused() => {
                     let family = self.family;
                     warn!(%family, error = %source, "rules differ from what was written, comparing");
                 }
-                other => return other,
+                Err(error) => return Err(error),
+                Ok(report) => {
+                    self.applied = Some(wanted);
+                    return Ok(report);
+                }
             }
         }
         self.undeletable.clear();
@@ -117,16 +121,18 @@ impl Applier {
             .map_err(|source| SyncError::Read { family: self.family, source })?;
         let live = parse_saved(&text, self.family).compared_with(&wanted);
         drop(text);
-        self.write(&live, wanted, true).await
+        let report = self.write(&live, &wanted, true).await?;
+        self.applied = Some(wanted);
+        Ok(report)
     }
 
     async fn write(
         &mut self,
         from: &RuleSet,
-        wanted: RuleSet,
+        wanted: &RuleSet,
         full: bool,
     ) -> Result<SyncReport, SyncError> {
-        let mut steps = diff(from, &wanted);
+        let mut steps = diff(from, wanted);
         steps.delete.retain(|key| !self.undeletable.contains(key));
         if !steps.write.is_empty() || !steps.delete.is_empty() {
             self.restore(&mut steps, full).await?;
@@ -141,7 +147,6 @@ impl Applier {
                 source,
             })?;
         }
-        self.applied = Some(wanted);
         Ok(SyncReport {
             written: steps.write.len(),
             deleted: steps.delete.len(),

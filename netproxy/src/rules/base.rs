@@ -102,8 +102,8 @@ fn firewall(context: &RuleContext) -> Option<Vec<Rule>> {
             let states = ConnStates::RELATED.or(ConnStates::ESTABLISHED).or(ConnStates::DNAT);
             Some(vec![
                 Rule::remark("block incoming localnet connections")
-                    .to_net(loopback)
-                    .not_from_net(loopback)
+                    .destination_within(loopback)
+                    .source_outside(loopback)
                     .when(Match::ConnState { negated: true, states })
                     .then(Target::Drop),
             ])

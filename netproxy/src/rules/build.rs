@@ -27,30 +27,30 @@ impl Rule {
     }
 
     /// Also needs a source within the network.
-    pub(super) fn from_net(mut self, net: IpNet) -> Self {
+    pub(super) fn source_within(mut self, net: IpNet) -> Self {
         self.source = Some(Address { negated: false, net });
         self
     }
 
     /// Also needs a source outside the network.
-    pub(super) fn not_from_net(mut self, net: IpNet) -> Self {
+    pub(super) fn source_outside(mut self, net: IpNet) -> Self {
         self.source = Some(Address { negated: true, net });
         self
     }
 
     /// Also needs this destination.
-    pub(super) fn to_address(self, address: IpAddr) -> Self {
-        self.to_net(IpNet::from(address))
+    pub(super) fn destination(self, address: IpAddr) -> Self {
+        self.destination_within(IpNet::from(address))
     }
 
     /// Also needs a destination within the network.
-    pub(super) fn to_net(mut self, net: IpNet) -> Self {
+    pub(super) fn destination_within(mut self, net: IpNet) -> Self {
         self.destination = Some(Address { negated: false, net });
         self
     }
 
     /// Also needs a destination outside the network.
-    pub(super) fn not_to_net(mut self, net: IpNet) -> Self {
+    pub(super) fn destination_outside(mut self, net: IpNet) -> Self {
         self.destination = Some(Address { negated: true, net });
         self
     }

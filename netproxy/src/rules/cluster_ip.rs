@@ -33,5 +33,5 @@ pub(super) fn masquerade(view: &PortView<'_>) -> Option<Rule> {
 fn to_cluster_ip(view: &PortView<'_>, address: IpAddr) -> Rule {
     Rule::remark(format!("{} cluster IP", view.title))
         .transport(view.port.name.protocol, Some(view.port.port))
-        .to_address(address)
+        .destination(address)
 }

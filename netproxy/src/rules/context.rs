@@ -65,8 +65,8 @@ impl Detector {
 
     fn narrow(&self, mut rule: Rule, negated: bool) -> Rule {
         match self {
-            Self::Source(net) if negated => rule.not_from_net(*net),
-            Self::Source(net) => rule.from_net(*net),
+            Self::Source(net) if negated => rule.source_outside(*net),
+            Self::Source(net) => rule.source_within(*net),
             Self::Interface(name) => {
                 rule.in_interface = Some(Interface { negated, name: name.clone() });
                 rule

@@ -94,7 +94,7 @@ fn endpoint_rules(view: &PortView<'_>, reachable: &Reachable<'_>) -> Vec<Rule> {
     let address = reachable.endpoint.address;
     // An endpoint that reaches itself through the service must see the answer come from the
     // service, so it must not see its own address as the client's.
-    let hairpin = start().from_net(address.into()).jump(chains::MARK_MASQ);
+    let hairpin = start().source_within(address.into()).jump(chains::MARK_MASQ);
     let translate = if view.port.affinity_seconds.is_some() {
         start().when(Match::RememberClient { list: reachable.chain.clone() })
     } else {

@@ -47,7 +47,7 @@ pub(super) fn plan_chains(view: &PortView<'_>, rules: &mut ServiceRules) {
 fn to_address(view: &PortView<'_>, kind: &str, address: IpAddr) -> Rule {
     Rule::remark(format!("{} {kind}", view.title))
         .transport(view.port.name.protocol, Some(view.port.port))
-        .to_address(address)
+        .destination(address)
 }
 
 fn reject_without_endpoints(view: &PortView<'_>, address: IpAddr, rules: &mut ServiceRules) {
@@ -61,7 +61,7 @@ fn drop_refused(view: &PortView<'_>, address: IpAddr) -> Rule {
     let firewall = &view.chains.firewall;
     Rule::remark(format!("{} traffic not accepted by {firewall}", view.title))
         .transport(view.port.name.protocol, Some(view.port.port))
-        .to_address(address)
+        .destination(address)
         .then(super::ruleset::Target::Drop)
 }
 
@@ -97,7 +97,7 @@ fn external_chain(view: &PortView<'_>) -> Vec<Rule> {
 fn firewall_chain(view: &PortView<'_>) -> Vec<Rule> {
     let allowed = |net: IpNet| {
         Rule::remark(format!("{} loadbalancer IP", view.title))
-            .from_net(net)
+            .source_within(net)
             .jump(view.chains.external.clone())
     };
     let mut rules: Vec<Rule> = view.port.source_ranges.iter().copied().map(allowed).collect();

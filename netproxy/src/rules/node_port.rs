@@ -35,14 +35,14 @@ pub(super) fn dispatch(context: &RuleContext) -> Vec<Rule> {
             let rule = rule().when(Match::LocalAddress(Side::Destination));
             let rule = match (context.family, context.loopback) {
                 (IpFamily::V4, Loopback::Open) => rule,
-                (IpFamily::V4, Loopback::Closed) => rule.not_to_net(loopback_v4()),
-                (IpFamily::V6, _) => rule.not_to_net(loopback_v6()),
+                (IpFamily::V4, Loopback::Closed) => rule.destination_outside(loopback_v4()),
+                (IpFamily::V6, _) => rule.destination_outside(loopback_v6()),
             };
             vec![rule.jump(chains::NODE_PORTS)]
         }
         NodePortDestinations::Only(addresses) => addresses
             .iter()
-            .map(|address| rule().to_address(*address).jump(chains::NODE_PORTS))
+            .map(|address| rule().destination(*address).jump(chains::NODE_PORTS))
             .collect(),
     }
 }

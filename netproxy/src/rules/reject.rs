@@ -11,7 +11,7 @@ pub(super) fn to_address(view: &PortView<'_>, address: IpAddr) -> Rule {
     let (remark, verdict) = verdict(view);
     Rule::remark(remark)
         .transport(view.port.name.protocol, Some(view.port.port))
-        .to_address(address)
+        .destination(address)
         .then(verdict)
 }
 

@@ -202,6 +202,7 @@ impl SliceBuilder {
 
     /// Sets the conditions of the last endpoint.
     #[must_use]
+    #[expect(clippy::fn_params_excessive_bools, reason = "the three conditions of the API")]
     pub fn conditions(self, ready: bool, serving: bool, terminating: bool) -> Self {
         self.last(|endpoint| {
             endpoint.conditions = Conditions {
