@@ -48,15 +48,20 @@ pub async fn shell(pod: &Value, command: &str) -> Result<String> {
 /// The host name that a server of the same kind gives to a pod that asks it over `http` or
 /// `udp`.
 pub async fn dial(pod: &Value, protocol: &str, target: SocketAddr) -> Result<String> {
+    dial_name(pod, protocol, (&target.ip().to_string(), target.port())).await
+}
+
+/// [`dial`] for a host by its name and a port. The pod's resolver looks the name up.
+pub async fn dial_name(pod: &Value, protocol: &str, target: (&str, u16)) -> Result<String> {
+    let (host, port) = target;
     let path = format!(
-        "/dial?protocol={protocol}&host={}&port={}&request=hostname&tries=1",
-        target.ip(),
-        target.port()
+        "/dial?protocol={protocol}&host={}&port={port}&request=hostname&tries=1",
+        encode(host)
     );
     let answer = ask(pod, &path).await?;
     match answer["responses"][0].as_str() {
         Some(name) => Ok(name.trim().to_owned()),
-        None => bail!("{protocol} to {target} from the pod: {answer}"),
+        None => bail!("{protocol} to {host}:{port} from the pod: {answer}"),
     }
 }
 

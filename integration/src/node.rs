@@ -268,8 +268,11 @@ impl Node {
     }
 
     /// Ends the node: every process, its mounts, network and cgroups; its Node object too.
-    /// Does everything even when a part fails.
+    /// Does everything even when a part fails. Nothing happens the second time.
     pub async fn remove(&self) -> Result<()> {
+        if !self.directory.exists() {
+            return Ok(());
+        }
         self.space.kill();
         if let Ok(agent) = self.agent() {
             agent.kill9().await?;
