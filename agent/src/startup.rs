@@ -1,4 +1,125 @@
 //! Builds adapters, channels and tasks in order; then only waits.
-pub fn run(_: crate::cli::RunArguments) -> anyhow::Result<()> {
-    Ok(())
+//!
+//! A task that ends unexpectedly ends the process, and systemd starts it again. That is safe,
+//! because everything is rebuilt from the API, the runtime and the kernel.
+
+mod kubelet;
+mod proxy;
+
+use std::future::Future;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+
+use crate::adapters::kube::{KubeApi, Kubeconfig};
+use crate::adapters::linux::allocator;
+use crate::cli::{Parts, RunArguments};
+use crate::exit::{ExitReason, Fatal};
+use crate::telemetry::Causes;
+
+/// The tasks of the daemon. Each promises never to end; the value says how it did.
+type Tasks = JoinSet<(&'static str, String)>;
+
+/// Runs the daemon until it is told to stop (SIGTERM, SIGINT), which leaves all pods running, or
+/// until something fails that only a restart can mend.
+pub fn run(arguments: RunArguments) -> anyhow::Result<()> {
+    allocator::limit_arenas();
+    if !nix::unistd::geteuid().is_root() {
+        let message = "noded must run as root: it makes cgroups, mounts and iptables rules";
+        return Err(Fatal::new(ExitReason::Machine, message).into());
+    }
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| Fatal::new(ExitReason::Unexpected, "a second TLS provider is installed"))?;
+    // Two workers carry any node; blocking work is short file and netlink calls.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .thread_name("noded")
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(daemon(arguments));
+    runtime.shutdown_background();
+    result
+}
+
+async fn daemon(arguments: RunArguments) -> anyhow::Result<()> {
+    let mut tasks = Tasks::new();
+    let hostname = kubelet::hostname(&arguments)?;
+    let (config, without_effect) = crate::config::load::load_agent(&arguments, hostname)
+        .map_err(|error| Fatal::new(ExitReason::Configuration, Causes(&error).to_string()))?;
+    if !without_effect.is_empty() {
+        let fields = without_effect.join(", ");
+        tracing::warn!(fields, "configuration fields are accepted and have no effect yet");
+    }
+    tracing::info!(node = config.node_name, version = env!("CARGO_PKG_VERSION"), "starting");
+    if arguments.parts != Parts::ProxyOnly {
+        kubelet::start(&config, &arguments, &mut tasks).await?;
+    }
+    if arguments.parts != Parts::KubeletOnly {
+        proxy::start(&arguments, &config, &mut tasks)?;
+    }
+    spawn(&mut tasks, "memory trim", trim_memory());
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let ended = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        ended = tasks.join_next() => ended,
+    };
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    match ended {
+        None => {
+            tracing::info!("stopping; pods keep running");
+            Ok(())
+        }
+        Some(Ok((name, how))) => Err(anyhow::anyhow!("{name} ended unexpectedly: {how}")),
+        Some(Err(error)) => Err(anyhow::anyhow!("a task failed: {error}")),
+    }
+}
+
+/// Adds a task that should run for ever.
+fn spawn(tasks: &mut Tasks, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    tasks.spawn(async move {
+        task.await;
+        (name, "it returned".to_owned())
+    });
+}
+
+/// Adds a task that says why it ended.
+fn spawn_with_end<E: std::fmt::Display>(
+    tasks: &mut Tasks,
+    name: &'static str,
+    task: impl Future<Output = E> + Send + 'static,
+) {
+    tasks.spawn(async move { (name, task.await.to_string()) });
+}
+
+/// The API server as the kubeconfig at `path` lets this node use it. `flag` is the flag to name
+/// when it is missing.
+fn connect(
+    path: Option<&std::path::Path>,
+    flag: &str,
+    node_name: &str,
+) -> Result<KubeApi, Fatal> {
+    let fatal = |message: String| Fatal::new(ExitReason::Credentials, message);
+    let path = path.ok_or_else(|| {
+        fatal(format!("no kubeconfig is given; point {flag} to the credential of this node"))
+    })?;
+    let kubeconfig =
+        Kubeconfig::load(path).map_err(|error| fatal(Causes(&error).to_string()))?;
+    KubeApi::connect(&kubeconfig, node_name).map_err(|error| {
+        fatal(format!("kubeconfig {} cannot be used: {}", path.display(), Causes(&error)))
+    })
+}
+
+/// Gives memory back that the first lists needed for a moment, and then what piled up.
+async fn trim_memory() {
+    let mut wait = std::time::Duration::from_secs(10);
+    loop {
+        tokio::time::sleep(wait).await;
+        let _ = tokio::task::spawn_blocking(allocator::give_back).await;
+        wait = std::time::Duration::from_secs(300);
+    }
 }

@@ -1,0 +1,246 @@
+//! The real surroundings of pods: cgroups, volumes, images, names, logs, each from its slice.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cri_proto::runtime::v1::ContainerConfig;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1 as api;
+
+use super::container_config::{ContainerInputs, ImageInput, build_container_config};
+use super::dns::{PodDns, parse_resolv_conf, pod_dns};
+use super::hostname::{host_network_hosts_file, hosts_file, pod_names};
+use super::log_paths::{container_log, container_log_link, pod_log_dir};
+use super::mounts::PodFiles;
+use super::node_facts::NodeFacts;
+use super::sandbox_config::{SandboxInputs, build_sandbox_config};
+use super::security_context::ImageUser;
+use super::service_env::EnvServices;
+use super::supplies::{
+    ImageFailure, ImageSupply, Instance, PodSupplies, SandboxSupply, SupplyError,
+};
+use crate::adapters::linux::log_files;
+use crate::boundary::{ApiEvent, ObjectsApi};
+use crate::cm::CmHandle;
+use crate::config::DnsConfig;
+use crate::events::{EventsHandle, pod_reference};
+use crate::images::{EnsureImage, ImagesHandle};
+use crate::model::{Container, ContainerId, Pod, PodFullName, PodUid};
+use crate::objects::{ObjectsHandle, container_references};
+use crate::podworker::WallClock;
+use crate::telemetry::Causes;
+use crate::volumes::VolumesHandle;
+
+/// What the surroundings are made from.
+pub struct NodeSupplies {
+    pub cm: CmHandle,
+    pub volumes: VolumesHandle,
+    pub images: ImagesHandle,
+    pub objects: ObjectsHandle,
+    pub api: Arc<dyn ObjectsApi>,
+    pub events: EventsHandle,
+    pub node: Arc<NodeFacts>,
+    pub dns: DnsConfig,
+    /// Directory of the flat links to container logs.
+    pub container_logs_dir: PathBuf,
+    pub clock: WallClock,
+}
+
+/// An error and its causes as one text for users.
+fn supply_error(error: &(dyn std::error::Error + 'static)) -> SupplyError {
+    SupplyError(Causes(error).to_string())
+}
+
+impl NodeSupplies {
+    /// The pod's resolver configuration; what had to be cut is told as events.
+    async fn dns(&self, pod: &Pod) -> Result<PodDns, SupplyError> {
+        let host = match &self.dns.resolv_conf {
+            None => None,
+            Some(path) => {
+                let text = log_files::read_text(path.clone()).await.map_err(|error| {
+                    SupplyError(format!("cannot read resolvConf {}: {error}", path.display()))
+                })?;
+                Some(parse_resolv_conf(&text))
+            }
+        };
+        let dns = pod_dns(pod, &self.dns, host.as_ref(), &self.node.host_ips);
+        for warning in &dns.warnings {
+            self.events.publish(ApiEvent {
+                object: pod_reference(pod, None),
+                warning: true,
+                reason: warning.reason(),
+                message: warning.message(pod),
+                at: (self.clock)(),
+            });
+        }
+        Ok(dns)
+    }
+
+    /// The pod's hosts file, written; `None` while a pod with a network of its own has no address.
+    async fn hosts(
+        &self,
+        pod: &Pod,
+        instance: &Instance<'_>,
+    ) -> Result<Option<PathBuf>, SupplyError> {
+        let aliases = pod.spec().host_aliases.as_deref().unwrap_or_default();
+        let text = if pod.host_network() {
+            let node = self.volumes.node_hosts_file().await.map_err(|e| supply_error(&e))?;
+            host_network_hosts_file(&node, aliases)
+        } else if instance.sandbox.ips.is_empty() {
+            return Ok(None);
+        } else {
+            let names =
+                pod_names(pod, &self.node.cluster_domain).map_err(|e| supply_error(&e))?;
+            hosts_file(&instance.sandbox.ips, &names, aliases)
+        };
+        let written = self.volumes.write_hosts_file(pod.uid(), text).await;
+        written.map(Some).map_err(|error| supply_error(&error))
+    }
+
+    fn services(&self, pod: &Pod) -> Option<EnvServices> {
+        let own = self.api.services_in(pod.namespace())?;
+        let default = self.api.services_in("default")?;
+        Some(EnvServices { own, default })
+    }
+
+    fn log_dir(&self, pod: &PodFullName, uid: &PodUid) -> PathBuf {
+        pod_log_dir(&self.node.pod_logs_dir, pod, uid)
+    }
+}
+
+#[async_trait]
+impl PodSupplies for NodeSupplies {
+    async fn sandbox(
+        &self,
+        pod: &Pod,
+        attempt: u32,
+        seen: Timestamp,
+    ) -> Result<SandboxSupply, SupplyError> {
+        let logs = self.log_dir(pod.full_name(), pod.uid());
+        let (cgroup, dns, made) =
+            tokio::join!(self.cm.ensure_pod(pod), self.dns(pod), log_files::create_dir(logs));
+        made.map_err(|error| SupplyError(format!("cannot make the pod's log directory: {error}")))?;
+        let cgroup = cgroup.map_err(|error| supply_error(&error))?;
+        let config = build_sandbox_config(
+            pod,
+            &SandboxInputs {
+                attempt,
+                cgroup_parent: &cgroup.to_string_lossy(),
+                dns: &dns?,
+                seen,
+                node: &self.node,
+            },
+        )
+        .map_err(|error| supply_error(&error))?;
+        // The handler of a RuntimeClass is the class's business; pods that name one are refused
+        // at admission.
+        Ok(SandboxSupply { config, runtime_handler: String::new() })
+    }
+
+    async fn volumes(&self, pod: &Pod) -> Result<(), SupplyError> {
+        match self.volumes.ensure_mounted(pod).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(SupplyError(error.event_messages().join("; "))),
+        }
+    }
+
+    async fn image(&self, pod: &Pod, spec: &api::Container) -> Result<ImageSupply, ImageFailure> {
+        let wish = EnsureImage { pod, container: spec, now: (self.clock)() };
+        match self.images.ensure(&wish).await {
+            Ok(present) => Ok(ImageSupply {
+                reference: present.image_ref,
+                uid: present.image.uid,
+                username: present.image.username,
+            }),
+            Err(error) => Err(ImageFailure {
+                reason: error.reason,
+                message: error.message,
+                retry_at: error.retry_at,
+            }),
+        }
+    }
+
+    async fn container(
+        &self,
+        pod: &Pod,
+        instance: Instance<'_>,
+    ) -> Result<ContainerConfig, SupplyError> {
+        let name = &instance.spec.name;
+        let log = container_log(name, instance.attempt);
+        let log = self.log_dir(pod.full_name(), pod.uid()).join(log);
+        let log_parent = log.parent().map(PathBuf::from).unwrap_or_default();
+        let references = container_references(instance.spec);
+        let (mounted, hosts, termination, objects, made) = tokio::join!(
+            self.volumes.ensure_mounted(pod),
+            self.hosts(pod, &instance),
+            self.volumes.create_termination_log(pod.uid(), name),
+            self.objects.fetch(pod.namespace(), &references),
+            log_files::create_dir(log_parent),
+        );
+        made.map_err(|error| {
+            SupplyError(format!("cannot make the log directory of container {name}: {error}"))
+        })?;
+        let mounted = mounted.map_err(|error| supply_error(&error))?;
+        let termination = termination.map_err(|error| supply_error(&error))?;
+        let objects = objects.map_err(|error| supply_error(&error))?;
+        let hosts = hosts?;
+        let services = self.services(pod);
+        let user = ImageUser { uid: instance.image.uid, username: instance.image.username.clone() };
+        let pod_ips =
+            if pod.host_network() { &self.node.host_ips } else { &instance.sandbox.ips };
+        build_container_config(
+            pod,
+            instance.spec,
+            &ContainerInputs {
+                attempt: instance.attempt,
+                image: ImageInput { reference: &instance.image.reference, user: &user },
+                services: services.as_ref(),
+                objects: &objects,
+                pod_ips,
+                volumes: &mounted,
+                files: PodFiles {
+                    hosts: hosts.as_deref(),
+                    termination_log: Some(&termination),
+                },
+                node: &self.node,
+            },
+        )
+        .map_err(|error| supply_error(&error))
+    }
+
+    async fn created(&self, pod: &Pod, instance: Instance<'_>, id: &ContainerId) {
+        let name = &instance.spec.name;
+        let log = self.log_dir(pod.full_name(), pod.uid()).join(container_log(name, instance.attempt));
+        let link = container_log_link(&self.container_logs_dir, pod.full_name(), name, id);
+        if let Err(error) = log_files::link(log, link).await {
+            tracing::warn!(pod = %pod.full_name(), container = name, %error, "cannot link the container's log");
+        }
+    }
+
+    async fn removed(&self, pod: &PodFullName, uid: &PodUid, container: &Container) {
+        let log = self.log_dir(pod, uid).join(container_log(&container.name, container.attempt));
+        let link = container_log_link(&self.container_logs_dir, pod, &container.name, &container.id);
+        for path in [log, link] {
+            if let Err(error) = log_files::remove(path).await {
+                tracing::warn!(pod = %pod, container = container.name, %error, "cannot remove the container's log");
+            }
+        }
+    }
+
+    async fn release_volumes(&self, uid: &PodUid) -> Result<(), SupplyError> {
+        self.images.forget_pod(uid);
+        self.volumes.release(uid).await.map_err(|error| supply_error(&error))
+    }
+
+    async fn remove_cgroup(&self, uid: &PodUid) -> Result<(), SupplyError> {
+        self.cm.remove_pod(uid).await.map_err(|error| supply_error(&error))
+    }
+
+    async fn forget(&self, pod: &PodFullName, uid: &PodUid) {
+        let dir = self.log_dir(pod, uid);
+        if let Err(error) = log_files::remove_dir(dir).await {
+            tracing::warn!(pod = %pod, %error, "cannot remove the pod's log directory");
+        }
+    }
+}
