@@ -57,7 +57,7 @@ async fn daemon(arguments: RunArguments) -> anyhow::Result<()> {
         kubelet::start(&config, &arguments, &mut tasks).await?;
     }
     if arguments.parts != Parts::KubeletOnly {
-        proxy::start(&arguments, &config, &mut tasks)?;
+        proxy::start(&arguments, &config, &mut tasks).await?;
     }
     spawn(&mut tasks, "memory trim", trim_memory());
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
