@@ -13,6 +13,7 @@ pub mod linux_resources;
 pub mod log_paths;
 pub mod mounts;
 pub mod node_facts;
+mod node_supplies;
 mod report;
 pub mod sandbox_config;
 pub mod security_context;
@@ -25,6 +26,7 @@ pub use container_config::{
     ContainerConfigError, ContainerInputs, ImageInput, build_container_config,
 };
 pub use execute::{BringUp, ClearError, ClearScope, Executor, SandboxUse};
+pub use node_supplies::NodeSupplies;
 pub use node_facts::{Allocatable, CgroupFacts, NodeFacts};
 pub use report::{
     StartFailure, StepReport, back_off_event, deadline_event, kill_failed_event, network_event,

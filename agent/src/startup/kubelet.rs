@@ -10,7 +10,9 @@ use tokio::sync::watch;
 use super::{Tasks, connect, spawn, spawn_with_end};
 use crate::adapters::cri::{CriClient, watch_runtime_events};
 use crate::adapters::kube::KubeApi;
-use crate::adapters::linux::{Kernel, LinuxMachine, LinuxMounter, OomScore, open_cgroups};
+use crate::adapters::linux::{
+    Kernel, LinuxMachine, LinuxMounter, OomScore, open_cgroups, root_dir,
+};
 use crate::boundary::{
     CgroupDriver, ImageService, Machine, MachineCapacity, RuntimeError, RuntimeFacts,
 };
@@ -112,7 +114,7 @@ fn prepare_machine(config: &AgentConfig) -> Result<(), Fatal> {
         }
         Err(error) => tracing::warn!(error = %Causes(&error), "cannot set the oom score"),
     }
-    volumes::prepare_root(&config.root_dir).map_err(|error| {
+    root_dir::prepare_root(&config.root_dir).map_err(|error| {
         machine(format!("cannot prepare {}: {error}", config.root_dir.display()))
     })
 }
@@ -200,12 +202,12 @@ async fn node_facts(
         huge_page_sizes: capacity.huge_pages.iter().map(|(size, _)| *size).collect(),
         cgroup: CgroupFacts {
             version: cgroups.version(),
-            swap_controller: cgroups.has_swap_controller(),
+            swap_controller: root_dir::has_swap_controller(cgroups.version()),
         },
         cfs_quota_period: config.cgroups.cpu_cfs_quota.then_some(config.cgroups.cpu_cfs_quota_period),
         seccomp_root: config.root_dir.join("seccomp"),
         seccomp_default: config.seccomp_default,
-        thermal_throttle_paths: linux.thermal_throttle_paths(),
+        thermal_throttle_paths: root_dir::thermal_throttle_paths(),
         recursive_read_only: false,
         pod_logs_dir: config.pod_logs_dir.clone(),
         cluster_domain: config.dns.cluster_domain.clone(),
@@ -284,4 +286,98 @@ async fn start_health(
         }
     });
     Ok(())
+}
+
+/// What pods need of the other slices.
+struct Slices {
+    events: EventsHandle,
+    cm: CmHandle,
+    pleg: PlegHandle,
+    node: watch::Receiver<Arc<NodeView>>,
+}
+
+fn start_pods(config: &AgentConfig, ground: &Ground, slices: Slices, tasks: &mut Tasks) {
+    let api = Arc::new(ground.api.clone());
+    let clock_machine = Arc::clone(&ground.machine);
+    let clock: WallClock = Arc::new(move || clock_machine.now());
+    let (objects, objects_task, changed) = objects::new(api.clone());
+    spawn(tasks, "objects", objects_task.run());
+    let (volumes, volumes_task) = volumes::new(
+        VolumesDeps {
+            root_dir: config.root_dir.clone(),
+            mounter: Arc::new(LinuxMounter),
+            api: api.clone(),
+            objects: objects.clone(),
+            machine: ground.machine.clone(),
+            node: Arc::clone(&ground.facts),
+        },
+        changed,
+    );
+    spawn(tasks, "volumes", volumes_task.run());
+    let images = ImagesHandle::new(
+        Arc::new(ground.runtime.clone()),
+        Some(api.clone()),
+        slices.events.clone(),
+        config.image_pulls.parallel,
+    );
+    let supplies = NodeSupplies {
+        cm: slices.cm,
+        volumes,
+        images,
+        objects,
+        api: api.clone(),
+        events: slices.events.clone(),
+        node: Arc::clone(&ground.facts),
+        dns: config.dns.clone(),
+        container_logs_dir: config.container_logs_dir.clone(),
+        clock: Arc::clone(&clock),
+    };
+    let (status_task, status) = StatusTask::new(api.clone());
+    spawn(tasks, "pod status", status_task.run());
+    let (source, desired) = PodSourceTask::new(&*api, &config.node_name);
+    spawn_with_end(tasks, "pod source", async move {
+        source.run().await.map_or_else(|error| error.to_string(), |()| "it returned".to_owned())
+    });
+    let (node, following) = node_state(slices.node);
+    spawn(tasks, "node state", following);
+    let context = WorkerContext {
+        executor: Executor {
+            sandboxes: Arc::new(ground.runtime.clone()),
+            containers: Arc::new(ground.runtime.clone()),
+            supplies: Arc::new(supplies),
+        },
+        pleg: slices.pleg,
+        status,
+        events: slices.events,
+        node,
+        rules: PlanRules { restart_cap: config.cadence.max_container_restart },
+        sync_period: config.cadence.sync,
+        clock,
+    };
+    let (pool, _states) = PodPool::new(context, desired);
+    spawn_with_end(tasks, "pod workers", async move { Causes(&pool.run().await).to_string() });
+}
+
+/// The part of the Node's view that pods depend on, followed.
+fn node_state(
+    mut view: watch::Receiver<Arc<NodeView>>,
+) -> (watch::Receiver<NodeState>, impl Future<Output = ()>) {
+    let state = |view: &NodeView| NodeState {
+        node: view.node.clone(),
+        host_ips: view.ips.clone(),
+        network_not_ready: view.network_problem.clone(),
+    };
+    let first = state(&view.borrow_and_update());
+    let (publisher, reader) = watch::channel(first);
+    let following = async move {
+        while view.changed().await.is_ok() {
+            let now = state(&view.borrow_and_update());
+            publisher.send_if_modified(|last| {
+                let changed = *last != now;
+                *last = now;
+                changed
+            });
+        }
+    };
+    (reader, following)
 }

@@ -18,6 +18,8 @@ mod mountinfo;
 mod netlink;
 pub mod pod_files;
 mod proc_parse;
+pub mod log_files;
+pub mod root_dir;
 
 pub use cgroup_v1::CgroupV1;
 pub use cgroup_v2::CgroupV2;

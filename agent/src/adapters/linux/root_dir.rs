@@ -1,0 +1,56 @@
+//! noded's root directory, and two facts of the kernel that pods' configs depend on.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use nix::mount::{MsFlags, mount};
+
+/// Directories below the root (kubelet v1.36, `pkg/kubelet/kubelet.go`).
+const DIRECTORIES: [&str; 4] = ["pods", "plugins", "plugins_registry", "pki"];
+const MODE: u32 = 0o750;
+
+/// Makes the root directory with its subdirectories, and a mount of its own that is shared, so
+/// that what is mounted below for a pod shows in containers that ask for propagation.
+pub fn prepare_root(root: &Path) -> io::Result<()> {
+    let make = |path: &Path| std::fs::DirBuilder::new().recursive(true).mode(MODE).create(path);
+    make(root)?;
+    for name in DIRECTORIES {
+        make(&root.join(name))?;
+    }
+    let none: Option<&str> = None;
+    let share = || mount(none, root, none, MsFlags::MS_SHARED | MsFlags::MS_REC, none);
+    if share().is_err() {
+        // Only a mount point can be shared.
+        mount(Some(root), root, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)?;
+        share()?;
+    }
+    Ok(())
+}
+
+/// `thermal_throttle` directories of the CPUs that have one, which containers are kept from
+/// reading; in order.
+pub fn thermal_throttle_paths() -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir("/sys/devices/system/cpu") else { return Vec::new() };
+    let mut paths: Vec<String> = entries
+        .flatten()
+        .map(|entry| entry.path().join("thermal_throttle"))
+        .filter(|path| path.is_dir())
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// Whether the memory controller of this cgroup version can limit swap.
+pub fn has_swap_controller(version: u8) -> bool {
+    match version {
+        1 => Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists(),
+        // The root cgroup has no such file; any child shows it.
+        _ => std::fs::read_dir("/sys/fs/cgroup").is_ok_and(|mut entries| {
+            entries.any(|entry| {
+                entry.is_ok_and(|entry| entry.path().join("memory.swap.max").exists())
+            })
+        }),
+    }
+}
