@@ -16,7 +16,7 @@ const KUBELET_API_VERSION: &str = "kubelet.config.k8s.io/v1beta1";
 /// Why a configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    #[error("cannot read {path}: {source}; check the path and that it is readable by root")]
+    #[error("cannot read {path} (check the path and that it is readable by root)")]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{path} is not valid YAML or JSON: {problem}")]
     Syntax { path: PathBuf, problem: String },

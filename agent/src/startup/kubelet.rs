@@ -1,6 +1,5 @@
 //! The kubelet part: machine, runtime, API, then the tasks from the inside out.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use crate::adapters::linux::{
     Kernel, LinuxMachine, LinuxMounter, OomScore, open_cgroups, root_dir,
 };
 use crate::boundary::{
-    CgroupDriver, ImageService, Machine, MachineCapacity, RuntimeError, RuntimeFacts,
+    CgroupDriver, Machine, MachineCapacity, Mounter, RuntimeError, RuntimeFacts,
 };
 use crate::cli::RunArguments;
 use crate::cm::{CmHandle, CmTask, NodeLimits};
@@ -23,12 +22,14 @@ use crate::events::{EventsHandle, EventsTask};
 use crate::exit::{ExitReason, Fatal};
 use crate::images::ImagesHandle;
 use crate::model::resources::Resources;
-use crate::node::{Candidates, NodeTask, NodeTaskInputs, NodeView, Reservations, choose_ips};
+use crate::node::NodeView;
+use crate::node::addresses::{Candidates, choose_ips};
+use crate::node::allocatable::Reservations;
 use crate::pleg::{PlegHandle, PlegTask, RuntimeReader};
 use crate::podexec::{Allocatable, CgroupFacts, Executor, NodeFacts, NodeSupplies};
 use crate::podplan::PlanRules;
 use crate::podsource::PodSourceTask;
-use crate::podworker::{NodeState, PodPool, WallClock, WorkerContext};
+use crate::podworker::{PodPool, WallClock, WorkerContext};
 use crate::server::health;
 use crate::status::StatusTask;
 use crate::telemetry::Causes;
@@ -114,9 +115,11 @@ fn prepare_machine(config: &AgentConfig) -> Result<(), Fatal> {
         }
         Err(error) => tracing::warn!(error = %Causes(&error), "cannot set the oom score"),
     }
-    root_dir::prepare_root(&config.root_dir).map_err(|error| {
-        machine(format!("cannot prepare {}: {error}", config.root_dir.display()))
-    })
+    root_dir::make_root(&config.root_dir).map_err(|error| {
+        machine(format!("cannot make {}: {error}", config.root_dir.display()))
+    })?;
+    // What is mounted below for a pod must show in containers that ask for propagation.
+    LinuxMounter.make_shared(&config.root_dir).map_err(|error| machine(Causes(&error)))
 }
 
 /// Reads the machine and waits for the runtime.
@@ -338,8 +341,6 @@ fn start_pods(config: &AgentConfig, ground: &Ground, slices: Slices, tasks: &mut
     spawn_with_end(tasks, "pod source", async move {
         source.run().await.map_or_else(|error| error.to_string(), |()| "it returned".to_owned())
     });
-    let (node, following) = node_state(slices.node);
-    spawn(tasks, "node state", following);
     let context = WorkerContext {
         executor: Executor {
             sandboxes: Arc::new(ground.runtime.clone()),
@@ -349,7 +350,7 @@ fn start_pods(config: &AgentConfig, ground: &Ground, slices: Slices, tasks: &mut
         pleg: slices.pleg,
         status,
         events: slices.events,
-        node,
+        node: slices.node,
         rules: PlanRules { restart_cap: config.cadence.max_container_restart },
         sync_period: config.cadence.sync,
         clock,
@@ -358,26 +359,12 @@ fn start_pods(config: &AgentConfig, ground: &Ground, slices: Slices, tasks: &mut
     spawn_with_end(tasks, "pod workers", async move { Causes(&pool.run().await).to_string() });
 }
 
-/// The part of the Node's view that pods depend on, followed.
-fn node_state(
-    mut view: watch::Receiver<Arc<NodeView>>,
-) -> (watch::Receiver<NodeState>, impl Future<Output = ()>) {
-    let state = |view: &NodeView| NodeState {
-        node: view.node.clone(),
-        host_ips: view.ips.clone(),
-        network_not_ready: view.network_problem.clone(),
-    };
-    let first = state(&view.borrow_and_update());
-    let (publisher, reader) = watch::channel(first);
-    let following = async move {
-        while view.changed().await.is_ok() {
-            let now = state(&view.borrow_and_update());
-            publisher.send_if_modified(|last| {
-                let changed = *last != now;
-                *last = now;
-                changed
-            });
-        }
-    };
-    (reader, following)
+fn start_node(
+    _config: &AgentConfig,
+    _ground: &Ground,
+    _pleg: &PlegHandle,
+    _events: EventsHandle,
+    _tasks: &mut Tasks,
+) -> watch::Receiver<Arc<NodeView>> {
+    watch::channel(Arc::new(NodeView::unknown("x"))).1
 }

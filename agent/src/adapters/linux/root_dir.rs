@@ -4,28 +4,16 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use nix::mount::{MsFlags, mount};
 
 /// Directories below the root (kubelet v1.36, `pkg/kubelet/kubelet.go`).
 const DIRECTORIES: [&str; 4] = ["pods", "plugins", "plugins_registry", "pki"];
 const MODE: u32 = 0o750;
 
-/// Makes the root directory with its subdirectories, and a mount of its own that is shared, so
-/// that what is mounted below for a pod shows in containers that ask for propagation.
-pub fn prepare_root(root: &Path) -> io::Result<()> {
+/// Makes the root directory with its subdirectories; existing ones are kept as they are.
+pub fn make_root(root: &Path) -> io::Result<()> {
     let make = |path: &Path| std::fs::DirBuilder::new().recursive(true).mode(MODE).create(path);
     make(root)?;
-    for name in DIRECTORIES {
-        make(&root.join(name))?;
-    }
-    let none: Option<&str> = None;
-    let share = || mount(none, root, none, MsFlags::MS_SHARED | MsFlags::MS_REC, none);
-    if share().is_err() {
-        // Only a mount point can be shared.
-        mount(Some(root), root, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)?;
-        share()?;
-    }
-    Ok(())
+    DIRECTORIES.iter().try_for_each(|name| make(&root.join(name)))
 }
 
 /// `thermal_throttle` directories of the CPUs that have one, which containers are kept from
