@@ -7,6 +7,7 @@ mod kubelet;
 mod proxy;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -48,6 +49,7 @@ async fn daemon(arguments: RunArguments) -> anyhow::Result<()> {
     let hostname = kubelet::hostname(&arguments)?;
     let (config, without_effect) = crate::config::load::load_agent(&arguments, hostname)
         .map_err(|error| Fatal::new(ExitReason::Configuration, Causes(&error).to_string()))?;
+    let config = Arc::new(config);
     if !without_effect.is_empty() {
         let fields = without_effect.join(", ");
         tracing::warn!(fields, "configuration fields are accepted and have no effect yet");

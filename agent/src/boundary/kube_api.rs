@@ -113,8 +113,8 @@ pub trait ObjectsApi: Send + Sync {
         name: &str,
     ) -> mpsc::Receiver<Option<Arc<api::ConfigMap>>>;
     /// Services of the namespace that have a cluster IP, from a watch that starts with the first
-    /// call; `None` until the first list is in.
-    fn services_in(&self, namespace: &str) -> Option<Vec<EnvService>>;
+    /// call. Waits for the first list; `None` when it does not come within 10 s.
+    async fn services_in(&self, namespace: &str) -> Option<Vec<EnvService>>;
     async fn request_token(
         &self,
         namespace: &str,

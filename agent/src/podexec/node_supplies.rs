@@ -98,10 +98,12 @@ impl NodeSupplies {
         written.map(Some).map_err(|error| supply_error(&error))
     }
 
-    fn services(&self, pod: &Pod) -> Option<EnvServices> {
-        let own = self.api.services_in(pod.namespace())?;
-        let default = self.api.services_in("default")?;
-        Some(EnvServices { own, default })
+    async fn services(&self, pod: &Pod) -> Option<EnvServices> {
+        let (own, default) = tokio::join!(
+            self.api.services_in(pod.namespace()),
+            self.api.services_in("default")
+        );
+        Some(EnvServices { own: own?, default: default? })
     }
 
     fn log_dir(&self, pod: &PodFullName, uid: &PodUid) -> PathBuf {
@@ -171,11 +173,12 @@ impl PodSupplies for NodeSupplies {
         let log = self.log_dir(pod.full_name(), pod.uid()).join(log);
         let log_parent = log.parent().map(PathBuf::from).unwrap_or_default();
         let references = container_references(instance.spec);
-        let (mounted, hosts, termination, objects, made) = tokio::join!(
+        let (mounted, hosts, termination, objects, services, made) = tokio::join!(
             self.volumes.ensure_mounted(pod),
             self.hosts(pod, &instance),
             self.volumes.create_termination_log(pod.uid(), name),
             self.objects.fetch(pod.namespace(), &references),
+            self.services(pod),
             log_files::create_dir(log_parent),
         );
         made.map_err(|error| {
@@ -185,7 +188,6 @@ impl PodSupplies for NodeSupplies {
         let termination = termination.map_err(|error| supply_error(&error))?;
         let objects = objects.map_err(|error| supply_error(&error))?;
         let hosts = hosts?;
-        let services = self.services(pod);
         let user = ImageUser { uid: instance.image.uid, username: instance.image.username.clone() };
         let pod_ips =
             if pod.host_network() { &self.node.host_ips } else { &instance.sandbox.ips };

@@ -25,7 +25,7 @@ pub struct WorkerContext {
     pub pleg: PlegHandle,
     pub status: StatusHandle,
     pub events: EventsHandle,
-    pub node: watch::Receiver<Arc<NodeView>>,
+    pub node: watch::Receiver<NodeView>,
     pub rules: PlanRules,
     /// Safety tick of a worker, `syncFrequency`.
     pub sync_period: Duration,

@@ -45,7 +45,7 @@ pub struct PodPool {
     context: Arc<WorkerContext>,
     desired: watch::Receiver<Arc<DesiredPods>>,
     runtime: watch::Receiver<Option<Arc<RuntimePods>>>,
-    node: watch::Receiver<Arc<NodeView>>,
+    node: watch::Receiver<NodeView>,
     network_up: bool,
     entries: HashMap<PodUid, Entry>,
     states: WorkerStates,

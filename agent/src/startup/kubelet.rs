@@ -13,7 +13,7 @@ use crate::adapters::linux::{
     Kernel, LinuxMachine, LinuxMounter, OomScore, open_cgroups, root_dir,
 };
 use crate::boundary::{
-    CgroupDriver, Machine, MachineCapacity, Mounter, RuntimeError, RuntimeFacts,
+    CgroupDriver, Machine, MachineCapacity, Mounter, NodesApi, RuntimeError, RuntimeFacts,
 };
 use crate::cli::RunArguments;
 use crate::cm::{CmHandle, CmTask, NodeLimits};
@@ -22,7 +22,7 @@ use crate::events::{EventsHandle, EventsTask};
 use crate::exit::{ExitReason, Fatal};
 use crate::images::ImagesHandle;
 use crate::model::resources::Resources;
-use crate::node::NodeView;
+use crate::node::{LeaseTask, NodeParts, NodeTask, NodeView};
 use crate::node::addresses::{Candidates, choose_ips};
 use crate::node::allocatable::Reservations;
 use crate::pleg::{PlegHandle, PlegTask, RuntimeReader};
@@ -65,7 +65,7 @@ struct Ground {
 
 /// Starts the kubelet part. Fails when the machine, the runtime or the credential do not allow it.
 pub(super) async fn start(
-    config: &AgentConfig,
+    config: &Arc<AgentConfig>,
     arguments: &RunArguments,
     tasks: &mut Tasks,
 ) -> Result<(), Fatal> {
@@ -296,7 +296,7 @@ struct Slices {
     events: EventsHandle,
     cm: CmHandle,
     pleg: PlegHandle,
-    node: watch::Receiver<Arc<NodeView>>,
+    node: watch::Receiver<NodeView>,
 }
 
 fn start_pods(config: &AgentConfig, ground: &Ground, slices: Slices, tasks: &mut Tasks) {
@@ -360,11 +360,30 @@ fn start_pods(config: &AgentConfig, ground: &Ground, slices: Slices, tasks: &mut
 }
 
 fn start_node(
-    _config: &AgentConfig,
-    _ground: &Ground,
-    _pleg: &PlegHandle,
-    _events: EventsHandle,
-    _tasks: &mut Tasks,
-) -> watch::Receiver<Arc<NodeView>> {
-    watch::channel(Arc::new(NodeView::unknown("x"))).1
+    config: &Arc<AgentConfig>,
+    ground: &Ground,
+    pleg: &PlegHandle,
+    events: EventsHandle,
+    tasks: &mut Tasks,
+) -> watch::Receiver<NodeView> {
+    let api: Arc<dyn NodesApi> = Arc::new(ground.api.clone());
+    let (view, task) = NodeTask::new(NodeParts {
+        config: Arc::clone(config),
+        reservations: ground.reservations.clone(),
+        api: Some(Arc::clone(&api)),
+        machine: ground.machine.clone(),
+        runtime: Arc::new(ground.runtime.clone()),
+        images: Arc::new(ground.runtime.clone()),
+        pleg_health: pleg.health(),
+        events,
+    });
+    spawn(tasks, "node", task.run());
+    let lease = LeaseTask::new(
+        api,
+        ground.machine.clone(),
+        view.clone(),
+        config.cadence.lease_duration,
+    );
+    spawn(tasks, "lease", lease.run());
+    view
 }

@@ -1,6 +1,7 @@
 //! Pure. What went wrong with a call, in `ApiError`'s words and without saying anything twice.
 
 use std::error::Error;
+use std::time::Duration;
 
 use kube::core::Status;
 
@@ -60,6 +61,23 @@ pub(super) fn innermost_text(error: &dyn Error) -> String {
         link = current.source();
     }
     texts.join(": ")
+}
+
+/// Pauses before asking again while [`is_authorizer_lag`]; together a little over a second, after
+/// which it is taken for a real refusal.
+pub(super) const LAG_PAUSES: [Duration; 6] = [
+    Duration::from_millis(20),
+    Duration::from_millis(40),
+    Duration::from_millis(80),
+    Duration::from_millis(160),
+    Duration::from_millis(320),
+    Duration::from_millis(640),
+];
+
+/// Whether a refusal comes from the Node authorizer, which learns of a pod's binding from a watch
+/// of its own and so may know of it a moment later than the node does.
+pub(super) fn is_authorizer_lag(refusal: &str) -> bool {
+    refusal.contains("no relationship found between node")
 }
 
 #[cfg(test)]

@@ -10,11 +10,12 @@ use k8s_openapi::api::core::v1 as api;
 use kube::Resource;
 use kube::api::{GetParams, PostParams, Request};
 use serde::Deserialize;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as state};
 use tokio::time::Instant;
 
 use super::KubeApi;
 use super::client::Connections;
+use super::error::{LAG_PAUSES, is_authorizer_lag};
 use super::outage::Trouble;
 use super::pods::encode;
 use super::watch::{WatchScope, WatchStep, Watched, watch};
@@ -27,6 +28,9 @@ const PENDING_STATES: usize = 1;
 const SERVICES_UNASKED: Duration = Duration::from_secs(30 * 60);
 /// Steps between the watch and the store; the store only inserts into a map.
 const PENDING_SERVICES: usize = 64;
+/// How long the first list of a namespace's services is waited for; after that the container is
+/// tried again later.
+const SERVICES_DEADLINE: Duration = Duration::from_secs(10);
 
 #[async_trait]
 impl ObjectsApi for KubeApi {
@@ -69,8 +73,11 @@ impl ObjectsApi for KubeApi {
         receiver
     }
 
-    fn services_in(&self, namespace: &str) -> Option<Vec<EnvService>> {
-        self.services.in_namespace(namespace)
+    async fn services_in(&self, namespace: &str) -> Option<Vec<EnvService>> {
+        let mut services = self.services.in_namespace(namespace);
+        let listed = services.wait_for(|services| services.synced);
+        let listed = tokio::time::timeout(SERVICES_DEADLINE, listed).await.ok()?.ok()?;
+        Some(listed.services.values().cloned().collect())
     }
 
     async fn request_token(
@@ -81,9 +88,17 @@ impl ObjectsApi for KubeApi {
     ) -> Result<TokenRequest, ApiError> {
         let subject = format!("token of service account {namespace}/{service_account}");
         let text = encode(&subject, request)?;
-        let request = Request::new(api::ServiceAccount::url_path(&(), Some(namespace)))
-            .create_subresource("token", service_account, &PostParams::default(), text);
-        self.connections.call(&subject, request).await
+        let mut pauses = LAG_PAUSES.iter();
+        loop {
+            let request = Request::new(api::ServiceAccount::url_path(&(), Some(namespace)))
+                .create_subresource("token", service_account, &PostParams::default(), text.clone());
+            match (self.connections.call(&subject, request).await, pauses.next()) {
+                (Err(ApiError::Forbidden(refusal)), Some(pause)) if is_authorizer_lag(&refusal) => {
+                    tokio::time::sleep(*pause).await;
+                }
+                (answer, _) => return answer,
+            }
+        }
     }
 }
 
@@ -199,15 +214,11 @@ impl NamespaceServices {
             }
         }
     }
-
-    fn snapshot(&self) -> Option<Vec<EnvService>> {
-        self.synced.then(|| self.services.values().cloned().collect())
-    }
 }
 
 struct Watching {
     asked_at: Instant,
-    state: Arc<Mutex<NamespaceServices>>,
+    state: Arc<state::Sender<NamespaceServices>>,
 }
 
 /// Services by namespace; a namespace is watched from the first question on.
@@ -221,21 +232,22 @@ impl ServiceStore {
         Self { connections, namespaces: Arc::default() }
     }
 
-    fn in_namespace(&self, namespace: &str) -> Option<Vec<EnvService>> {
+    fn in_namespace(&self, namespace: &str) -> state::Receiver<NamespaceServices> {
         let now = Instant::now();
         let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(watching) = namespaces.get_mut(namespace) {
             watching.asked_at = now;
-            return watching.state.lock().unwrap_or_else(PoisonError::into_inner).snapshot();
+            return watching.state.subscribe();
         }
-        let state = Arc::default();
-        let watching = Watching { asked_at: now, state: Arc::clone(&state) };
+        let known = Arc::new(state::Sender::new(NamespaceServices::default()));
+        let watching = Watching { asked_at: now, state: Arc::clone(&known) };
         namespaces.insert(namespace.to_owned(), watching);
-        self.begin(namespace.to_owned(), state);
-        None
+        let receiver = known.subscribe();
+        self.begin(namespace.to_owned(), known);
+        receiver
     }
 
-    fn begin(&self, namespace: String, state: Arc<Mutex<NamespaceServices>>) {
+    fn begin(&self, namespace: String, state: Arc<state::Sender<NamespaceServices>>) {
         let (sender, receiver) = mpsc::channel(PENDING_SERVICES);
         let scope = WatchScope {
             path: api::Service::url_path(&(), Some(&namespace)),
@@ -254,7 +266,7 @@ impl ServiceStore {
 async fn keep(
     namespaces: Arc<Mutex<HashMap<String, Watching>>>,
     namespace: String,
-    state: Arc<Mutex<NamespaceServices>>,
+    state: Arc<state::Sender<NamespaceServices>>,
     mut receiver: mpsc::Receiver<WatchStep<SlimService>>,
 ) {
     let mut idle_check = Instant::now() + SERVICES_UNASKED;
@@ -262,7 +274,7 @@ async fn keep(
         // Both arms are cancel-safe: a step not yet received stays in the channel.
         tokio::select! {
             step = receiver.recv() => match step {
-                Some(step) => state.lock().unwrap_or_else(PoisonError::into_inner).step(step),
+                Some(step) => state.send_modify(|services| services.step(step)),
                 None => return,
             },
             () = tokio::time::sleep_until(idle_check) => {

@@ -18,7 +18,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::client::{ConnectError, Connections, PLAIN_DEADLINE, WatchSlot, call};
-use super::error::{api_error, innermost_text, status_error, undecodable};
+use super::error::{
+    LAG_PAUSES, api_error, innermost_text, is_authorizer_lag, status_error, undecodable,
+};
 use super::outage::{FORBIDDEN, Outage, Trouble, UNAVAILABLE};
 use crate::boundary::ApiError;
 
@@ -186,6 +188,7 @@ impl<T, C> Watcher<T, C> {
     {
         let mut pause = PAUSE_FIRST;
         let mut broken_before = false;
+        let mut lag_pauses = LAG_PAUSES.iter();
         loop {
             self.progress = false;
             let error = match self.session().await {
@@ -203,6 +206,7 @@ impl<T, C> Watcher<T, C> {
                 self.version = None;
             }
             if self.progress {
+                lag_pauses = LAG_PAUSES.iter();
                 pause = PAUSE_FIRST;
                 broken_before = false;
             }
@@ -213,6 +217,12 @@ impl<T, C> Watcher<T, C> {
                 broken_before = true;
                 let subject = &*self.scope.subject;
                 tracing::debug!(subject, cause = %error_text(&error), "watch begins again");
+                continue;
+            }
+            if is_authorizer_lag(&error_text(&error))
+                && let Some(lag) = lag_pauses.next()
+            {
+                tokio::time::sleep(*lag).await;
                 continue;
             }
             broken_before = true;

@@ -15,6 +15,7 @@ use cgroups_rs::fs::hugetlb::HugeTlbController;
 use cgroups_rs::fs::memory::MemController;
 use cgroups_rs::fs::pid::PidController;
 use cgroups_rs::fs::{Controller, Controllers, MaxValue};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use super::cgroup_tree::{
     child_names, directory, failed, kill_all, parse_procs, read_value, remove_tree, subtree,
@@ -42,6 +43,9 @@ const KNOWN: [Controllers; 14] = [
     Controllers::Systemd,
 ];
 
+/// Where the version 2 tree is mounted on a hybrid machine.
+const UNIFIED_BESIDE: &str = "/sys/fs/cgroup/unified";
+
 /// The v1 hierarchies of this machine.
 #[derive(Clone, Debug)]
 pub struct CgroupV1 {
@@ -53,10 +57,16 @@ impl CgroupV1 {
     /// The hierarchies that are mounted; errors when one that pods need is not.
     pub fn open() -> Result<Self, CgroupError> {
         let mounted = V1::new();
-        Self::at(KNOWN.into_iter().filter_map(|controller| {
+        let hierarchies = KNOWN.into_iter().filter_map(|controller| {
             let name = controller.to_string();
             mounted.get_mount_point(controller).map(|(mount, _)| (name, mount))
-        }))
+        });
+        // The runtime makes its cgroups in the version 2 tree beside the controllers as well, so
+        // ours have to be removed from it too.
+        let beside = Path::new(UNIFIED_BESIDE);
+        let is_unified = statfs(beside).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC);
+        let unified = is_unified.then(|| ("unified".to_owned(), beside.to_owned()));
+        Self::at(hierarchies.chain(unified))
     }
 
     /// The same with the mounts given, by controller.

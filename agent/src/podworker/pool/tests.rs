@@ -28,7 +28,7 @@ struct Ground {
     runtime: FakeRuntime,
     supplies: FakeSupplies,
     clock: WallClock,
-    node: watch::Sender<Arc<NodeView>>,
+    node: watch::Sender<NodeView>,
     agent: JoinSet<()>,
     states: watch::Receiver<Arc<WorkerStates>>,
 }
@@ -37,11 +37,11 @@ impl Ground {
     fn new() -> Self {
         let clock = paused_clock();
         let (runtime, _) = FakeRuntime::new(Arc::clone(&clock));
-        let node = Arc::new(NodeView {
+        let node = NodeView {
             node: Some(Arc::default()),
             ips: vec![[192, 168, 0, 1].into()],
             ..NodeView::default()
-        });
+        };
         let mut ground = Self {
             api: FakeApi::new("node"),
             runtime,
@@ -101,7 +101,7 @@ impl Ground {
     }
 
     fn change_node(&self, change: impl FnOnce(&mut NodeView)) {
-        self.node.send_modify(|node| change(Arc::make_mut(node)));
+        self.node.send_modify(change);
     }
 
     fn put(&self, pod: PodBuilder) {

@@ -53,7 +53,7 @@ impl ObjectsApi for FakeApi {
         receiver
     }
 
-    fn services_in(&self, namespace: &str) -> Option<Vec<EnvService>> {
+    async fn services_in(&self, namespace: &str) -> Option<Vec<EnvService>> {
         self.state().services.get(namespace).cloned()
     }
 

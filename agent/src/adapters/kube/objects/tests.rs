@@ -13,7 +13,7 @@ fn service(name: &str, cluster_ip: Option<&str>) -> SlimService {
 }
 
 fn names(state: &NamespaceServices) -> Option<Vec<String>> {
-    state.snapshot().map(|services| services.into_iter().map(|service| service.name).collect())
+    state.synced.then(|| state.services.keys().cloned().collect())
 }
 
 #[test]
