@@ -100,17 +100,12 @@ fn spawn_with_end<E: std::fmt::Display>(
 
 /// The API server as the kubeconfig at `path` lets this node use it. `flag` is the flag to name
 /// when it is missing.
-fn connect(
-    path: Option<&std::path::Path>,
-    flag: &str,
-    node_name: &str,
-) -> Result<KubeApi, Fatal> {
+fn connect(path: Option<&std::path::Path>, flag: &str, node_name: &str) -> Result<KubeApi, Fatal> {
     let fatal = |message: String| Fatal::new(ExitReason::Credentials, message);
     let path = path.ok_or_else(|| {
         fatal(format!("no kubeconfig is given; point {flag} to the credential of this node"))
     })?;
-    let kubeconfig =
-        Kubeconfig::load(path).map_err(|error| fatal(Causes(&error).to_string()))?;
+    let kubeconfig = Kubeconfig::load(path).map_err(|error| fatal(Causes(&error).to_string()))?;
     KubeApi::connect(&kubeconfig, node_name).map_err(|error| {
         fatal(format!("kubeconfig {} cannot be used: {}", path.display(), Causes(&error)))
     })

@@ -26,8 +26,8 @@ pub use container_config::{
     ContainerConfigError, ContainerInputs, ImageInput, build_container_config,
 };
 pub use execute::{BringUp, ClearError, ClearScope, Executor, SandboxUse};
-pub use node_supplies::NodeSupplies;
 pub use node_facts::{Allocatable, CgroupFacts, NodeFacts};
+pub use node_supplies::NodeSupplies;
 pub use report::{
     StartFailure, StepReport, back_off_event, deadline_event, kill_failed_event, network_event,
     rejected_event, sandbox_changed_event, step_event, stop_event,

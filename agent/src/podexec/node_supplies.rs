@@ -90,8 +90,7 @@ impl NodeSupplies {
         } else if instance.sandbox.ips.is_empty() {
             return Ok(None);
         } else {
-            let names =
-                pod_names(pod, &self.node.cluster_domain).map_err(|e| supply_error(&e))?;
+            let names = pod_names(pod, &self.node.cluster_domain).map_err(|e| supply_error(&e))?;
             hosts_file(&instance.sandbox.ips, &names, aliases)
         };
         let written = self.volumes.write_hosts_file(pod.uid(), text).await;
@@ -99,10 +98,8 @@ impl NodeSupplies {
     }
 
     async fn services(&self, pod: &Pod) -> Option<EnvServices> {
-        let (own, default) = tokio::join!(
-            self.api.services_in(pod.namespace()),
-            self.api.services_in("default")
-        );
+        let (own, default) =
+            tokio::join!(self.api.services_in(pod.namespace()), self.api.services_in("default"));
         Some(EnvServices { own: own?, default: default? })
     }
 
@@ -189,8 +186,7 @@ impl PodSupplies for NodeSupplies {
         let objects = objects.map_err(|error| supply_error(&error))?;
         let hosts = hosts?;
         let user = ImageUser { uid: instance.image.uid, username: instance.image.username.clone() };
-        let pod_ips =
-            if pod.host_network() { &self.node.host_ips } else { &instance.sandbox.ips };
+        let pod_ips = if pod.host_network() { &self.node.host_ips } else { &instance.sandbox.ips };
         build_container_config(
             pod,
             instance.spec,
@@ -201,10 +197,7 @@ impl PodSupplies for NodeSupplies {
                 objects: &objects,
                 pod_ips,
                 volumes: &mounted,
-                files: PodFiles {
-                    hosts: hosts.as_deref(),
-                    termination_log: Some(&termination),
-                },
+                files: PodFiles { hosts: hosts.as_deref(), termination_log: Some(&termination) },
                 node: &self.node,
             },
         )
@@ -213,7 +206,8 @@ impl PodSupplies for NodeSupplies {
 
     async fn created(&self, pod: &Pod, instance: Instance<'_>, id: &ContainerId) {
         let name = &instance.spec.name;
-        let log = self.log_dir(pod.full_name(), pod.uid()).join(container_log(name, instance.attempt));
+        let log =
+            self.log_dir(pod.full_name(), pod.uid()).join(container_log(name, instance.attempt));
         let link = container_log_link(&self.container_logs_dir, pod.full_name(), name, id);
         if let Err(error) = log_files::link(log, link).await {
             tracing::warn!(pod = %pod.full_name(), container = name, %error, "cannot link the container's log");
@@ -222,7 +216,8 @@ impl PodSupplies for NodeSupplies {
 
     async fn removed(&self, pod: &PodFullName, uid: &PodUid, container: &Container) {
         let log = self.log_dir(pod, uid).join(container_log(&container.name, container.attempt));
-        let link = container_log_link(&self.container_logs_dir, pod, &container.name, &container.id);
+        let link =
+            container_log_link(&self.container_logs_dir, pod, &container.name, &container.id);
         for path in [log, link] {
             if let Err(error) = log_files::remove(path).await {
                 tracing::warn!(pod = %pod, container = container.name, %error, "cannot remove the container's log");

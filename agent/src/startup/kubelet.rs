@@ -22,9 +22,9 @@ use crate::events::{EventsHandle, EventsTask};
 use crate::exit::{ExitReason, Fatal};
 use crate::images::ImagesHandle;
 use crate::model::resources::Resources;
-use crate::node::{LeaseTask, NodeParts, NodeTask, NodeView};
 use crate::node::addresses::{Candidates, choose_ips};
 use crate::node::allocatable::Reservations;
+use crate::node::{LeaseTask, NodeParts, NodeTask, NodeView};
 use crate::pleg::{PlegHandle, PlegTask, RuntimeReader};
 use crate::podexec::{Allocatable, CgroupFacts, Executor, NodeFacts, NodeSupplies};
 use crate::podplan::PlanRules;
@@ -105,8 +105,12 @@ fn prepare_machine(config: &AgentConfig) -> Result<(), Fatal> {
     }
     match kernel.apply_tunables(config.cgroups.protect_kernel_defaults) {
         Ok(()) => {}
-        Err(error) if config.cgroups.protect_kernel_defaults => return Err(machine(Causes(&error))),
-        Err(error) => tracing::warn!(error = %Causes(&error), "going on with the kernel's settings"),
+        Err(error) if config.cgroups.protect_kernel_defaults => {
+            return Err(machine(Causes(&error)));
+        }
+        Err(error) => {
+            tracing::warn!(error = %Causes(&error), "going on with the kernel's settings")
+        }
     }
     match kernel.set_own_oom_score_adj(config.cgroups.oom_score_adj) {
         Ok(OomScore::Set) => {}
@@ -115,9 +119,8 @@ fn prepare_machine(config: &AgentConfig) -> Result<(), Fatal> {
         }
         Err(error) => tracing::warn!(error = %Causes(&error), "cannot set the oom score"),
     }
-    root_dir::make_root(&config.root_dir).map_err(|error| {
-        machine(format!("cannot make {}: {error}", config.root_dir.display()))
-    })?;
+    root_dir::make_root(&config.root_dir)
+        .map_err(|error| machine(format!("cannot make {}: {error}", config.root_dir.display())))?;
     // What is mounted below for a pod must show in containers that ask for propagation.
     LinuxMounter.make_shared(&config.root_dir).map_err(|error| machine(Causes(&error)))
 }
@@ -162,7 +165,8 @@ async fn wait_for_runtime(config: &AgentConfig, runtime: &CriClient) -> Result<(
             }
             Err(error) => error,
         };
-        let hopeless = matches!(error, RuntimeError::Refused { .. } | RuntimeError::Unimplemented(_));
+        let hopeless =
+            matches!(error, RuntimeError::Refused { .. } | RuntimeError::Unimplemented(_));
         if hopeless || begun.elapsed() > RUNTIME_DEADLINE {
             return Err(Fatal::new(
                 ExitReason::Runtime,
@@ -207,7 +211,10 @@ async fn node_facts(
             version: cgroups.version(),
             swap_controller: root_dir::has_swap_controller(cgroups.version()),
         },
-        cfs_quota_period: config.cgroups.cpu_cfs_quota.then_some(config.cgroups.cpu_cfs_quota_period),
+        cfs_quota_period: config
+            .cgroups
+            .cpu_cfs_quota
+            .then_some(config.cgroups.cpu_cfs_quota_period),
         seccomp_root: config.root_dir.join("seccomp"),
         seccomp_default: config.seccomp_default,
         thermal_throttle_paths: root_dir::thermal_throttle_paths(),
@@ -218,7 +225,8 @@ async fn node_facts(
 }
 
 fn allocatable(usable: &Resources) -> Allocatable {
-    let value = |name: &str| usable.get(name).map_or(0, |amount| amount.value().max(0).unsigned_abs());
+    let value =
+        |name: &str| usable.get(name).map_or(0, |amount| amount.value().max(0).unsigned_abs());
     Allocatable {
         cpu_milli: usable.get("cpu").map_or(0, |amount| amount.milli_value().max(0).unsigned_abs()),
         memory_bytes: value("memory"),
@@ -378,12 +386,8 @@ fn start_node(
         events,
     });
     spawn(tasks, "node", task.run());
-    let lease = LeaseTask::new(
-        api,
-        ground.machine.clone(),
-        view.clone(),
-        config.cadence.lease_duration,
-    );
+    let lease =
+        LeaseTask::new(api, ground.machine.clone(), view.clone(), config.cadence.lease_duration);
     spawn(tasks, "lease", lease.run());
     view
 }

@@ -24,8 +24,7 @@ pub(super) async fn start(
 ) -> Result<(), Fatal> {
     let settings = load_proxy(arguments, &agent.node_name)
         .map_err(|error| Fatal::new(ExitReason::Configuration, Causes(&error).to_string()))?;
-    let api =
-        connect(settings.kubeconfig.as_deref(), "--proxy-kubeconfig", &agent.node_name)?;
+    let api = connect(settings.kubeconfig.as_deref(), "--proxy-kubeconfig", &agent.node_name)?;
     let mut config = settings.config;
     if config.node_ips.is_empty() {
         config.node_ips.clone_from(&agent.node_ips);
@@ -34,7 +33,9 @@ pub(super) async fn start(
         let cause = Causes(&error);
         Fatal::new(
             ExitReason::Machine,
-            format!("{cause}; install the package iptables, or leave the proxy out with --no-proxy"),
+            format!(
+                "{cause}; install the package iptables, or leave the proxy out with --no-proxy"
+            ),
         )
     })?;
     let (changes, receiver) = mpsc::channel(CHANGES);

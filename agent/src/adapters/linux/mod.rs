@@ -12,13 +12,13 @@ mod cgroup_v1;
 mod cgroup_v2;
 mod cgroups;
 mod kernel;
+pub mod log_files;
 mod machine;
 mod mounter;
 mod mountinfo;
 mod netlink;
 pub mod pod_files;
 mod proc_parse;
-pub mod log_files;
 pub mod root_dir;
 
 pub use cgroup_v1::CgroupV1;

@@ -4,7 +4,6 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-
 /// Directories below the root (kubelet v1.36, `pkg/kubelet/kubelet.go`).
 const DIRECTORIES: [&str; 4] = ["pods", "plugins", "plugins_registry", "pki"];
 const MODE: u32 = 0o750;
@@ -36,9 +35,8 @@ pub fn has_swap_controller(version: u8) -> bool {
         1 => Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists(),
         // The root cgroup has no such file; any child shows it.
         _ => std::fs::read_dir("/sys/fs/cgroup").is_ok_and(|mut entries| {
-            entries.any(|entry| {
-                entry.is_ok_and(|entry| entry.path().join("memory.swap.max").exists())
-            })
+            entries
+                .any(|entry| entry.is_ok_and(|entry| entry.path().join("memory.swap.max").exists()))
         }),
     }
 }
