@@ -31,11 +31,13 @@
 //! | Services, packets | [`services`], [`traffic`] |
 //! | picking, running and reporting tests | [`runner`], [`context`], [`artifacts`], [`wait`] |
 //! | built binaries and images | [`ground`] |
+//! | what programs print | [`console`] |
 
 pub mod agent_config;
 pub mod agent_process;
 pub mod api_client;
 pub mod artifacts;
+pub mod console;
 pub mod context;
 pub mod daemon;
 pub mod dns;

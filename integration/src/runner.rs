@@ -4,7 +4,6 @@
 //! `--test-threads N`. Other libtest flags are accepted and change nothing.
 
 use std::future::Future;
-use std::io::Write;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use anyhow::{Result, anyhow};
 use futures::StreamExt;
 use futures::stream;
 
+use crate::console::print;
 use crate::context::{Shared, TestContext};
 use crate::isolation::{self, Run};
 
@@ -218,12 +218,6 @@ fn report(passed: usize, failed: &[&str], filtered: usize, started: Instant) {
         failed.len(),
         started.elapsed().as_secs_f64()
     ));
-}
-
-/// To standard output at once; a closed pipe there is no reason to stop the tests.
-fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 #[cfg(test)]
