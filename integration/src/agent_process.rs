@@ -45,7 +45,10 @@ impl Files {
         fs::write(&files.kubelet_config, json(&kubelet)?)?;
         fs::write(&files.proxy_config, json(&proxy)?)?;
         fs::write(&files.kubelet_kubeconfig, pki.node_kubeconfig(node.name())?)?;
-        fs::write(&files.proxy_kubeconfig, pki.proxy_kubeconfig(node.options().proxy_user)?)?;
+        fs::write(
+            &files.proxy_kubeconfig,
+            pki.proxy_kubeconfig(node.name(), node.options().proxy_credential)?,
+        )?;
         Ok(files)
     }
 }

@@ -38,8 +38,8 @@ pub struct NodeOptions {
     pub kubelet_config: Value,
     /// Fields laid over the generated `KubeProxyConfiguration`, as a JSON merge patch.
     pub proxy_config: Value,
-    /// User of the proxy's credential; the one that upstream's roles provide for when `None`.
-    pub proxy_user: Option<&'static str>,
+    /// Whose credential the proxy gets.
+    pub proxy_credential: ProxyCredential,
     /// More command line arguments for the agent, of the peers for the kubelet.
     pub agent_args: Vec<String>,
 }
@@ -53,6 +53,17 @@ pub enum PodFamilies {
     Dual,
 }
 
+/// Whose credential a node's proxy gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyCredential {
+    /// That of `system:kube-proxy`, which upstream's roles provide for.
+    Proxy,
+    /// The node's own.
+    Node,
+    /// That of a user in no group.
+    User(&'static str),
+}
+
 impl Default for NodeOptions {
     fn default() -> Self {
         Self {
@@ -62,7 +73,7 @@ impl Default for NodeOptions {
             disk_bytes: None,
             kubelet_config: Value::Null,
             proxy_config: Value::Null,
-            proxy_user: None,
+            proxy_credential: ProxyCredential::Proxy,
             agent_args: Vec::new(),
         }
     }

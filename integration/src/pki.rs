@@ -11,6 +11,8 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
+use crate::node::ProxyCredential;
+
 /// A certificate and its private key, both PEM.
 #[derive(Clone)]
 pub struct Pair {
@@ -196,11 +198,13 @@ impl Pki {
         self.kubeconfig(Identity { user: &user, group: Some("system:nodes") })
     }
 
-    /// Kubeconfig text of the proxy's credential: this user, or `system:kube-proxy` when `None`.
-    pub fn proxy_kubeconfig(&self, user: Option<&str>) -> Result<String> {
-        self.kubeconfig(match user {
-            Some(user) => Identity { user, group: None },
-            None => Identity { user: "system:kube-proxy", group: Some("system:node-proxier") },
-        })
+    /// Kubeconfig text of the proxy's credential on a node.
+    pub fn proxy_kubeconfig(&self, node: &str, credential: ProxyCredential) -> Result<String> {
+        let (user, group) = match credential {
+            ProxyCredential::Node => return self.node_kubeconfig(node),
+            ProxyCredential::Proxy => ("system:kube-proxy", Some("system:node-proxier")),
+            ProxyCredential::User(user) => (user, None),
+        };
+        self.kubeconfig(Identity { user, group })
     }
 }

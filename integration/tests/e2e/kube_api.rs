@@ -167,7 +167,7 @@ async fn node_credential_serves_what_pods_refer_to(context: Arc<TestContext>) ->
     cluster.client().delete(&format!("/api/v1/namespaces/{namespace}/configmaps/s")).await?;
     ensure!(next(&mut states).await?.is_none());
     let services = wait::until("services", LIMIT, || async {
-        Ok(match api.services_in("default") {
+        Ok(match api.services_in("default").await {
             Some(services) => Look::Met(services),
             None => Look::NotYet("no list yet".to_owned()),
         })

@@ -113,6 +113,9 @@ async fn twenty_kills_of_the_agent_restart_no_container(context: Arc<TestContext
         same_container(before, &after)?;
     }
     for name in steady.keys().map(|name| (*name).to_owned()).chain(kept) {
+        // A container is Ready a moment before its first line ran.
+        let starts = || async { Ok(fixture.starts(&name)) };
+        wait::until_value("note of the start", LIMIT, starts, |starts| *starts > 0).await?;
         let starts = fixture.starts(&name);
         ensure!(starts == 1, "{name} was started {starts} times");
     }

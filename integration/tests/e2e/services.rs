@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use integration::node::{Node, NodeOptions, peers_wanted};
+use integration::node::{Node, NodeOptions, ProxyCredential, peers_wanted};
 use integration::real_cluster::Cluster;
 use integration::runner::Test;
 use integration::traffic::{self, Place};
@@ -27,6 +27,7 @@ pub fn tests() -> Vec<Test> {
         service_without_endpoints_refuses_at_once,
         names_resolve_inside_pods,
         missing_permission_of_the_proxy_is_said_once_and_pods_run,
+        shipped_manifest_lets_the_proxy_use_the_nodes_credential,
     ]
 }
 
@@ -324,7 +325,8 @@ async fn missing_permission_of_the_proxy_is_said_once_and_pods_run(
 ) -> Result<()> {
     const USER: &str = "proxy-without-rights";
     let cluster = context.cluster().await?;
-    let options = NodeOptions { proxy_user: Some(USER), ..NodeOptions::default() };
+    let options =
+        NodeOptions { proxy_credential: ProxyCredential::User(USER), ..NodeOptions::default() };
     let node = context.node(options).await?;
     let namespace = context.namespace().await?;
     let pod = services::server_pod(&namespace, "server", node.name(), "server");
@@ -369,5 +371,26 @@ async fn missing_permission_of_the_proxy_is_said_once_and_pods_run(
     cluster.client().delete(&path).await?;
     let said = complaints()?;
     ensure!(said.len() == 1 || peers_wanted(), "said {} times: {said:#?}", said.len());
+    Ok(())
+}
+
+async fn shipped_manifest_lets_the_proxy_use_the_nodes_credential(
+    context: Arc<TestContext>,
+) -> Result<()> {
+    let cluster = context.cluster().await?;
+    cluster.apply(include_str!("../../manifests/node-proxier.yaml")).await?;
+    let options = NodeOptions { proxy_credential: ProxyCredential::Node, ..NodeOptions::default() };
+    let node = context.node(options).await?;
+    let namespace = context.namespace().await?;
+    let pod = services::server_pod(&namespace, "server", node.name(), "server");
+    pods::run(&cluster, &pod, LIMIT).await?;
+    let service = services::service(&namespace, "web", "server", "ClusterIP");
+    let service = cluster.create(&service).await?;
+    let address = services::cluster_address(&service)?;
+    let name = wait::until("answer through the Service", LIMIT, || async {
+        traffic::hostname(Some(node.namespaces()), address).await.map(Look::Met)
+    })
+    .await?;
+    ensure!(name == "server", "{name} answered");
     Ok(())
 }
