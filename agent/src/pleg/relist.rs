@@ -1,6 +1,6 @@
 //! The loop that reads the runtime and owns the cache.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,6 +118,8 @@ pub struct PlegTask {
     pods: RuntimePods,
     reading: HashMap<PodUid, Reading>,
     expected_exits: HashMap<String, ExpectedExit>,
+    /// Pods whose read failed before the first snapshot.
+    unread: HashSet<PodUid>,
     work: JoinSet<Done>,
     listing: bool,
     list_again: bool,
@@ -142,6 +144,7 @@ impl PlegTask {
             pods: RuntimePods::new(),
             reading: HashMap::new(),
             expected_exits: HashMap::new(),
+            unread: HashSet::new(),
             work: JoinSet::new(),
             listing: false,
             list_again: false,
@@ -289,7 +292,11 @@ impl PlegTask {
             Done::Pod(uid, name, result) => self.settle_pod(uid, name, result),
         }
         let reads_open = !self.reading.is_empty();
-        if self.first_list_done && !reads_open && self.cache.borrow().is_none() {
+        if self.first_list_done
+            && !reads_open
+            && self.unread.is_empty()
+            && self.cache.borrow().is_none()
+        {
             self.publish();
         }
     }
@@ -306,6 +313,8 @@ impl PlegTask {
                 }
                 self.last_list = Instant::now();
                 self.health.send_if_modified(|health| health.take().is_some());
+                // Those still there differ from the cache and are read again.
+                self.unread.clear();
                 for (uid, name) in changed_pods(&self.pods, &sandboxes, &containers) {
                     self.read(uid, name, None);
                 }
@@ -331,7 +340,14 @@ impl PlegTask {
     ) {
         let reading = self.reading.remove(&uid).unwrap_or_default();
         let answer = result.map(|pod| self.store(pod));
-        if answer.is_err() {
+        if answer.is_ok() {
+            self.unread.remove(&uid);
+        } else {
+            // A pod that was listed and cannot be read is unknown, not absent: the first snapshot
+            // waits for it.
+            if self.cache.borrow().is_none() {
+                self.unread.insert(uid.clone());
+            }
             // The list that follows finds what this read would have shown.
             self.next_list = self.next_list.min(Instant::now() + FAST_RELIST);
         }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 
 use super::restart::{self, NextRun};
+use super::sandbox::{self, SandboxVerdict};
 use super::{HeldBack, Observation};
 use crate::model::{Container, ContainerId, ContainerState, Pod, RuntimePod, container_hash};
 use crate::reason;
@@ -21,7 +22,7 @@ pub(super) enum Need<'a> {
     /// An instance that is not to be kept may run; it has to end before another starts.
     StopFirst,
     /// Is to be started now.
-    Start { attempt: u32, wait_after: Duration },
+    Start { attempt: u32, wait_after: Duration, created: Option<&'a ContainerId> },
     /// Is to be started later.
     Later(HeldBack),
     /// Has ended and will not run again.
@@ -35,7 +36,8 @@ pub(super) enum Need<'a> {
 /// | running | keep, or stop first when name or image changed |
 /// | unknown | stop first |
 /// | any, and an older instance may run | stop first |
-/// | created, never started | start the next attempt |
+/// | created in the serving sandbox, never started, same definition | start it |
+/// | created otherwise | start the next attempt |
 /// | exited, restarts by policy | start, now or after the crash-loop wait |
 /// | exited otherwise | done |
 /// | none, and none was ever published | start attempt 0 |
@@ -55,7 +57,16 @@ pub(super) fn need<'a>(observation: &'a Observation, pod: &Pod, spec: &api::Cont
         _ if observation.runtime.instances(&spec.name).any(may_run) => Need::StopFirst,
         ContainerState::Unknown => Need::StopFirst,
         ContainerState::Created => {
-            start_unless_held(observation, spec, attempt, restart::handed_on(newest))
+            let handed_on = restart::handed_on(newest);
+            if !is_startable(pod, &observation.runtime, newest, spec) {
+                return start_unless_held(observation, spec, attempt, handed_on);
+            }
+            match start_unless_held(observation, spec, newest.attempt, handed_on) {
+                Need::Start { attempt, wait_after, .. } => {
+                    Need::Start { attempt, wait_after, created: Some(&newest.id) }
+                }
+                held => held,
+            }
         }
         ContainerState::Exited(exit) if restart::restarts_after(pod, spec, exit.code) => {
             let run = restart::next_run(spec, newest, exit, observation.rules.restart_cap);
@@ -87,6 +98,17 @@ fn need_of_lost<'a>(
     Need::Done
 }
 
+/// Whether a created instance is what the spec asks for, in the sandbox that serves.
+fn is_startable(
+    pod: &Pod,
+    runtime: &RuntimePod,
+    created: &Container,
+    spec: &api::Container,
+) -> bool {
+    let serves = matches!(sandbox::judge(pod, runtime), SandboxVerdict::Serves(id) if *id == created.sandbox);
+    serves && created.spec_hash.as_ref() == Some(&container_hash(spec))
+}
+
 fn crash_loop(
     observation: &Observation,
     pod: &Pod,
@@ -111,7 +133,7 @@ fn start_unless_held<'a>(
     let rests = |until: Timestamp| until > observation.now;
     match held.filter(|held| held.until.is_some_and(rests)) {
         Some(held) => Need::Later(held.clone()),
-        None => Need::Start { attempt, wait_after },
+        None => Need::Start { attempt, wait_after, created: None },
     }
 }
 

@@ -113,11 +113,12 @@ fn stop<'a>(
 
 fn starts(needs: &[(&str, Need<'_>)]) -> Vec<StartContainer> {
     let start = |(name, need): &(&str, Need<'_>)| match need {
-        Need::Start { attempt, wait_after } => Some(StartContainer {
+        Need::Start { attempt, wait_after, created } => Some(StartContainer {
             name: (*name).to_owned(),
             kind: ContainerKind::Regular,
             attempt: *attempt,
             wait_after: *wait_after,
+            created: created.cloned(),
         }),
         _ => None,
     };

@@ -124,6 +124,11 @@ fn apply(plan: &PodPlan, pod: &Pod, held: &mut RuntimePod, now: i64) {
         sandbox.state = SandboxState::NotReady;
     }
     for start in &plan.start {
+        if let Some(id) = &start.created {
+            let created = held.containers.iter_mut().find(|c| c.id == *id).unwrap();
+            created.state = ContainerState::Running { started_at: at(now) };
+            continue;
+        }
         let sandbox = held.sandboxes[0].id.clone();
         let made = runtime(pod).running(&start.name, start.attempt).handing_on(start.wait_after);
         let mut container = made.build().containers.remove(0);
@@ -185,8 +190,14 @@ fn may_run(container: &Container) -> bool {
 fn check_start_is_alone(plan: &PodPlan, held: &RuntimePod) -> Result<(), TestCaseError> {
     for start in &plan.start {
         let namesake = held.instances(&start.name).find(|c| may_run(c));
-        let newest_attempt = held.instances(&start.name).map(|c| c.attempt).max();
         prop_assert!(namesake.is_none(), "{start:?} beside {namesake:?}");
+        if let Some(id) = &start.created {
+            let newest = held.newest(&start.name).unwrap();
+            prop_assert_eq!((&newest.id, newest.attempt), (id, start.attempt));
+            prop_assert_eq!(&newest.state, &ContainerState::Created);
+            continue;
+        }
+        let newest_attempt = held.instances(&start.name).map(|c| c.attempt).max();
         prop_assert!(newest_attempt.is_none_or(|newest| start.attempt > newest));
     }
     Ok(())

@@ -100,6 +100,9 @@ pub struct StartContainer {
     /// How long its successor has to wait, counted from the end of this instance. Zero for the
     /// first one.
     pub wait_after: Duration,
+    /// An instance that was created and never started, as a noded that was killed in between
+    /// leaves it. It is started instead of a new one, because its start may be under way.
+    pub created: Option<ContainerId>,
 }
 
 /// A container that is not running and will not be started this turn.

@@ -25,6 +25,10 @@ use crate::reason;
 /// together do not come back together (kubelet v1.36, `backOffPeriod` 10 s, jitter 0.5).
 const ERROR_RETRY: Duration = Duration::from_secs(10);
 
+/// First pause after volumes could not be made, doubling up to [`ERROR_RETRY`] (kubelet v1.36
+/// begins with 500 ms as well): what is missing is often on its way.
+const VOLUME_RETRY_FIRST: Duration = Duration::from_millis(500);
+
 /// Pause after a step that succeeded but may not have had its effect, as a runtime in trouble
 /// lets it happen. It keeps a worker from spinning.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -85,6 +89,8 @@ pub(super) struct Worker {
     /// The API showed a terminal phase from the start, so there is nothing to publish.
     settled: bool,
     holds: Holds,
+    /// Failures to make the volumes since a container was last started.
+    volume_failures: u32,
     operations: Operations,
     /// The last container of the bring-up in flight.
     last_start: Option<String>,
@@ -123,6 +129,7 @@ impl Worker {
             previous: Arc::new(status),
             settled,
             holds: Holds::default(),
+            volume_failures: 0,
             last_start: None,
             late_look: None,
             announced: Announced::default(),

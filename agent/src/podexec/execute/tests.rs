@@ -34,6 +34,7 @@ impl Ground {
             kind: ContainerKind::Regular,
             attempt: 0,
             wait_after: Duration::ZERO,
+            created: None,
         });
         let work = BringUp {
             start: start.collect(),

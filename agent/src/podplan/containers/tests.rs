@@ -21,7 +21,10 @@ fn published(status: api::ContainerStatus) -> api::PodStatus {
 fn container_that_never_ran_starts_as_attempt_zero() {
     let pod = pod("ns/web").container("app").restart("Never").build();
     let seen = observe(&pod, runtime(&pod).sandbox(0).build()).build();
-    assert_eq!(need_of(&seen), Need::Start { attempt: 0, wait_after: Duration::ZERO });
+    assert_eq!(
+        need_of(&seen),
+        Need::Start { attempt: 0, wait_after: Duration::ZERO, created: None }
+    );
 }
 
 #[test]
@@ -97,7 +100,7 @@ fn second_crash_waits_ten_seconds_from_the_end_of_the_run() {
         "back-off 10s restarting failed container=app pod=web_ns(uid-web)"
     );
     let seen = observe(&pod, held).now(105).build();
-    let due = Need::Start { attempt: 2, wait_after: Duration::from_secs(20) };
+    let due = Need::Start { attempt: 2, wait_after: Duration::from_secs(20), created: None };
     assert_eq!(need_of(&seen), due);
 }
 
@@ -116,6 +119,24 @@ fn failed_start_holds_the_container_until_its_time() {
 }
 
 #[test]
+fn created_instance_that_does_not_fit_is_followed_by_a_new_one() {
+    let pod = pod("ns/web").container("app").build();
+    let redefined = runtime(&pod).sandbox(0).container_with("app", 0, |container| {
+        container.state = ContainerState::Created;
+        container.spec_hash = Some("other".to_owned());
+    });
+    let orphaned = runtime(&pod).sandbox_with(0, |sandbox| sandbox.ips.clear()).container(
+        "app",
+        0,
+        ContainerState::Created,
+    );
+    for held in [redefined.build(), orphaned.build()] {
+        let seen = observe(&pod, held).build();
+        assert!(matches!(need_of(&seen), Need::Start { attempt: 1, created: None, .. }));
+    }
+}
+
+#[test]
 fn state_of_a_container_decides_what_it_needs() {
     let pod = pod("ns/web").container("app").build();
     let unknown = runtime(&pod).sandbox(0).container("app", 0, ContainerState::Unknown).build();
@@ -123,7 +144,7 @@ fn state_of_a_container_decides_what_it_needs() {
     let running = runtime(&pod).sandbox(0).running("app", 0).build();
     assert!(matches!(need_of(&observe(&pod, unknown).build()), Need::StopFirst));
     let seen = observe(&pod, created).build();
-    assert!(matches!(need_of(&seen), Need::Start { attempt: 1, .. }));
+    assert!(matches!(need_of(&seen), Need::Start { attempt: 0, created: Some(_), .. }));
     assert!(matches!(need_of(&observe(&pod, running).build()), Need::Keep(_)));
 }
 

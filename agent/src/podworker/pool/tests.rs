@@ -515,11 +515,11 @@ async fn pod_with_a_missing_volume_waits_for_it() {
     let mut ground = Ground::new();
     ground.supplies.fail_next("volumes", "configmap \"x\" not found");
     ground.put(pod("ns/web").container("app"));
-    ground.pass(5.0).await;
+    ground.pass(0.4).await;
     assert!(ground.runtime.running().is_empty());
     assert_eq!(ground.waiting_reason("web"), "ContainerCreating");
     assert!(ground.events().iter().any(|event| event == "FailedMount"));
-    ground.pass(12.0).await;
+    ground.pass(1.0).await;
     assert_eq!(ground.runtime.running(), ["app"]);
     assert_eq!(ground.runtime.count("run_sandbox"), 1);
 }

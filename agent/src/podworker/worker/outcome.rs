@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{ERROR_RETRY, LATE_LOOK, PULL_FAILURES, PULL_LOOK, SETTLE, Worker, later};
+use super::{
+    ERROR_RETRY, LATE_LOOK, PULL_FAILURES, PULL_LOOK, SETTLE, VOLUME_RETRY_FIRST, Worker, later,
+};
 use crate::boundary::RuntimeError;
 use crate::podexec::{StartFailure, StepReport, kill_failed_event, step_event};
 use crate::podplan::{HeldBack, Step};
@@ -40,10 +42,13 @@ impl Worker {
             }
             StepReport::VolumesFailed { message } => {
                 tracing::warn!(pod = %self.full_name, message, "cannot mount the pod's volumes");
-                self.rest_after_error(Step::Volumes);
+                let pause = VOLUME_RETRY_FIRST * 2_u32.saturating_pow(self.volume_failures);
+                self.volume_failures = self.volume_failures.saturating_add(1).min(16);
+                self.rest(Step::Volumes, pause.min(ERROR_RETRY));
             }
             StepReport::Created { .. } => {}
             StepReport::Started { name, .. } => {
+                self.volume_failures = 0;
                 self.holds.starts.remove(name);
                 if self.last_start.as_ref() != Some(name) {
                     self.late_look.get_or_insert_with(|| Instant::now() + LATE_LOOK);
