@@ -62,6 +62,11 @@ impl Cluster {
     /// Starts a control plane; one per run, since its addresses are fixed. Returns when the API
     /// is ready; controller manager and scheduler are started and may not be ready yet.
     pub async fn start(run: &Run) -> Result<Arc<Self>> {
+        Self::start_with(run, &[]).await
+    }
+
+    /// [`Self::start`] with more command line arguments for the API server.
+    pub async fn start_with(run: &Run, api_server_args: &[String]) -> Result<Arc<Self>> {
         let ground = Ground::from_environment()?;
         let directory = run.directory().join("control-plane");
         fs::create_dir_all(&directory)?;
@@ -84,7 +89,7 @@ impl Cluster {
         pki.write_kubeconfig("admin.conf", ADMIN)?;
         let programs = Programs {
             etcd: flags::etcd(&ground, &directory),
-            api_server: flags::api_server(&ground, &directory, &pki),
+            api_server: flags::api_server(&ground, &directory, &pki).args(api_server_args),
             controllers: flags::controllers(&ground, &directory, &pki)?,
             scheduler: flags::scheduler(&ground, &directory, &pki)?,
         };

@@ -1,0 +1,173 @@
+//! A client that runs a pod with the three CRI calls that any agent has to make, and does nothing
+//! else: the floor that the runtime sets.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use cri_proto::runtime::v1 as cri;
+use cri_proto::runtime::v1::runtime_service_client::RuntimeServiceClient;
+use integration::node::Node;
+use integration::real_runtime::PAUSE_IMAGE;
+use integration::wait::{self, Look};
+use tonic::transport::{Channel, Endpoint};
+
+/// How long the runtime may take to see its network configuration.
+const NETWORK_LIMIT: Duration = Duration::from_secs(20);
+/// CPU shares of a container without a request: `MinShares` of the kubelet, v1.36.
+const MIN_SHARES: i64 = 2;
+/// Score of a container of a BestEffort pod, kubelet v1.36.
+const BEST_EFFORT_SCORE: i64 = 1000;
+
+/// The client of one node.
+#[derive(Clone)]
+pub struct BareClient {
+    runtime: RuntimeServiceClient<Channel>,
+    directory: PathBuf,
+    cgroup: String,
+}
+
+impl BareClient {
+    /// Connects to a node's runtime and waits until its network is ready.
+    pub async fn connect(node: &Node) -> Result<Self> {
+        let socket = format!("unix:{}", node.runtime().socket().display());
+        let channel = Endpoint::from_shared(socket)?.connect().await?;
+        let runtime = RuntimeServiceClient::new(channel);
+        wait::until("network of the runtime", NETWORK_LIMIT, || async {
+            let status = runtime.clone().status(cri::StatusRequest { verbose: false }).await?;
+            let status = status.into_inner().status.context("no status")?;
+            let network = status.conditions.iter().find(|found| found.r#type == "NetworkReady");
+            Ok(match network {
+                Some(network) if network.status => Look::Met(()),
+                other => Look::NotYet(format!("{other:?}")),
+            })
+        })
+        .await?;
+        Ok(Self { runtime, directory: node.directory().join("bare"), cgroup: node.cgroup_root() })
+    }
+
+    /// Makes the files that a pod's container has mounted, which is no CRI call.
+    pub fn prepare(&self, pod: &str) -> Result<()> {
+        let directory = self.directory.join(pod);
+        fs::create_dir_all(directory.join("token"))?;
+        for file in ["hosts", "termination-log"] {
+            fs::write(directory.join(file), "")?;
+        }
+        Ok(())
+    }
+
+    /// Runs a pod of one pause container; returns the sandbox's id and how long the calls took.
+    pub async fn run_pod(&self, pod: &str) -> Result<(String, Duration)> {
+        let mut runtime = self.runtime.clone();
+        let sandbox_config = self.sandbox(pod);
+        let began = Instant::now();
+        let request = cri::RunPodSandboxRequest {
+            config: Some(sandbox_config.clone()),
+            runtime_handler: String::new(),
+        };
+        let sandbox = runtime.run_pod_sandbox(request).await.context("RunPodSandbox")?;
+        let sandbox = sandbox.into_inner().pod_sandbox_id;
+        let request = cri::CreateContainerRequest {
+            pod_sandbox_id: sandbox.clone(),
+            config: Some(container(&self.directory.join(pod))),
+            sandbox_config: Some(sandbox_config),
+        };
+        let created = runtime.create_container(request).await.context("CreateContainer")?;
+        let request =
+            cri::StartContainerRequest { container_id: created.into_inner().container_id };
+        runtime.start_container(request).await.context("StartContainer")?;
+        Ok((sandbox, began.elapsed()))
+    }
+
+    /// Ends a pod and removes what is left of it.
+    pub async fn remove_pod(&self, sandbox: &str) -> Result<()> {
+        let mut runtime = self.runtime.clone();
+        let pod_sandbox_id = sandbox.to_owned();
+        runtime
+            .stop_pod_sandbox(cri::StopPodSandboxRequest { pod_sandbox_id: pod_sandbox_id.clone() })
+            .await?;
+        runtime.remove_pod_sandbox(cri::RemovePodSandboxRequest { pod_sandbox_id }).await?;
+        Ok(())
+    }
+
+    fn sandbox(&self, pod: &str) -> cri::PodSandboxConfig {
+        cri::PodSandboxConfig {
+            metadata: Some(cri::PodSandboxMetadata {
+                name: pod.to_owned(),
+                uid: pod.to_owned(),
+                namespace: "bench".to_owned(),
+                attempt: 0,
+            }),
+            hostname: pod.to_owned(),
+            log_directory: self.directory.join(pod).join("logs").display().to_string(),
+            dns_config: Some(cri::DnsConfig {
+                servers: vec![integration::agent_config::CLUSTER_DNS.to_owned()],
+                searches: vec![integration::agent_config::CLUSTER_DOMAIN.to_owned()],
+                options: vec!["ndots:5".to_owned()],
+            }),
+            labels: HashMap::from([
+                ("io.kubernetes.pod.name".to_owned(), pod.to_owned()),
+                ("io.kubernetes.pod.namespace".to_owned(), "bench".to_owned()),
+                ("io.kubernetes.pod.uid".to_owned(), pod.to_owned()),
+            ]),
+            linux: Some(cri::LinuxPodSandboxConfig {
+                cgroup_parent: format!("{}/kubepods/besteffort/pod{pod}", self.cgroup),
+                security_context: Some(cri::LinuxSandboxSecurityContext {
+                    namespace_options: Some(namespaces()),
+                    seccomp: Some(unconfined()),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+}
+
+fn container(directory: &Path) -> cri::ContainerConfig {
+    let mount = |name: &str, path: &str, readonly: bool| cri::Mount {
+        container_path: path.to_owned(),
+        host_path: directory.join(name).display().to_string(),
+        readonly,
+        ..Default::default()
+    };
+    cri::ContainerConfig {
+        metadata: Some(cri::ContainerMetadata { name: "pause".to_owned(), attempt: 0 }),
+        image: Some(cri::ImageSpec { image: PAUSE_IMAGE.to_owned(), ..Default::default() }),
+        mounts: vec![
+            mount("token", "/var/run/secrets/kubernetes.io/serviceaccount", true),
+            mount("hosts", "/etc/hosts", false),
+            mount("termination-log", "/dev/termination-log", false),
+        ],
+        labels: HashMap::from([("io.kubernetes.container.name".to_owned(), "pause".to_owned())]),
+        log_path: "pause/0.log".to_owned(),
+        linux: Some(cri::LinuxContainerConfig {
+            resources: Some(cri::LinuxContainerResources {
+                cpu_period: 100_000,
+                cpu_shares: MIN_SHARES,
+                oom_score_adj: BEST_EFFORT_SCORE,
+                ..Default::default()
+            }),
+            security_context: Some(cri::LinuxContainerSecurityContext {
+                namespace_options: Some(namespaces()),
+                seccomp: Some(unconfined()),
+                ..Default::default()
+            }),
+        }),
+        ..Default::default()
+    }
+}
+
+/// Own network and ipc for the pod, own process ids for each container: the default of a pod.
+fn namespaces() -> cri::NamespaceOption {
+    cri::NamespaceOption { pid: cri::NamespaceMode::Container as i32, ..Default::default() }
+}
+
+fn unconfined() -> cri::SecurityProfile {
+    cri::SecurityProfile {
+        profile_type: cri::security_profile::ProfileType::Unconfined as i32,
+        localhost_ref: String::new(),
+    }
+}
