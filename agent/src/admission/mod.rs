@@ -34,6 +34,9 @@ impl AdmitDecision {
     }
 }
 
+/// One check: `None` when the pod passes.
+type Check = fn(&Pod, &[Pod], &api::Node) -> Option<AdmitDecision>;
+
 /// Judges `pod` against the node and the pods it already has. The first check that fails decides.
 /// Without a Node object (it is not registered yet) only what needs none is checked.
 pub fn admit(pod: &Pod, admitted: &[Pod], node: Option<&api::Node>) -> AdmitDecision {
@@ -51,7 +54,7 @@ pub fn admit(pod: &Pod, admitted: &[Pod], node: Option<&api::Node>) -> AdmitDeci
         return AdmitDecision::reject(reason::SYSCTL_FORBIDDEN, message);
     }
     let Some(node) = node else { return AdmitDecision::Admit };
-    let checks: [fn(&Pod, &[Pod], &api::Node) -> Option<AdmitDecision>; 4] =
+    let checks: [Check; 4] =
         [fit::resources, node_match::affinity, fit::host_ports, node_match::taints];
     checks.into_iter().find_map(|check| check(pod, admitted, node)).unwrap_or(AdmitDecision::Admit)
 }

@@ -1,5 +1,7 @@
 //! Reads configuration files: YAML or JSON, strict, drop-ins merged over the main file.
 
+#![allow(clippy::disallowed_methods, reason = "read once, before there is anything to adapt")]
+
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;

@@ -87,6 +87,7 @@ pub struct NodeConfig {
 }
 
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of KubeletConfiguration")]
 pub struct CgroupConfig {
     /// Used when the runtime does not tell; default cgroupfs.
     pub driver: CgroupDriver,

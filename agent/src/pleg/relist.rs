@@ -121,13 +121,22 @@ pub struct PlegTask {
     /// Pods whose read failed before the first snapshot.
     unread: HashSet<PodUid>,
     work: JoinSet<Done>,
-    listing: bool,
-    list_again: bool,
+    listing: Listing,
     events_up: bool,
-    first_list_done: bool,
-    last_list: Instant,
+    started: Instant,
+    /// When a list last succeeded.
+    last_list: Option<Instant>,
     next_list: Instant,
     list_failed: bool,
+}
+
+/// A list of the whole runtime.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listing {
+    Idle,
+    UnderWay,
+    /// Another one was asked for after this one began.
+    UnderWayThenAgain,
 }
 
 impl PlegTask {
@@ -146,11 +155,10 @@ impl PlegTask {
             expected_exits: HashMap::new(),
             unread: HashSet::new(),
             work: JoinSet::new(),
-            listing: false,
-            list_again: false,
+            listing: Listing::Idle,
             events_up: false,
-            first_list_done: false,
-            last_list: Instant::now(),
+            started: Instant::now(),
+            last_list: None,
             next_list: Instant::now(),
             list_failed: false,
         };
@@ -262,7 +270,7 @@ impl PlegTask {
 
     fn list(&mut self) {
         self.next_list = Instant::now() + if self.events_up { SLOW_RELIST } else { FAST_RELIST };
-        let silent = self.last_list.elapsed();
+        let silent = self.last_list.unwrap_or(self.started).elapsed();
         if silent > UNHEALTHY_AFTER {
             let message = format!(
                 "PLEG is not healthy: pleg was last seen active {}s ago; threshold is {}s",
@@ -271,11 +279,11 @@ impl PlegTask {
             );
             self.health.send_replace(Some(message));
         }
-        if self.listing {
-            self.list_again = true;
+        if self.listing != Listing::Idle {
+            self.listing = Listing::UnderWayThenAgain;
             return;
         }
-        self.listing = true;
+        self.listing = Listing::UnderWay;
         let runtime = self.runtime.clone();
         self.work.spawn(async move {
             let (sandboxes, containers) = tokio::join!(
@@ -291,12 +299,8 @@ impl PlegTask {
             Done::List(result) => self.settle_list(result),
             Done::Pod(uid, name, result) => self.settle_pod(uid, name, result),
         }
-        let reads_open = !self.reading.is_empty();
-        if self.first_list_done
-            && !reads_open
-            && self.unread.is_empty()
-            && self.cache.borrow().is_none()
-        {
+        let all_read = self.reading.is_empty() && self.unread.is_empty();
+        if self.last_list.is_some() && all_read && self.cache.borrow().is_none() {
             self.publish();
         }
     }
@@ -305,20 +309,19 @@ impl PlegTask {
         &mut self,
         result: Result<(Vec<ListedSandbox>, Vec<ListedContainer>), RuntimeError>,
     ) {
-        self.listing = false;
+        let listing = std::mem::replace(&mut self.listing, Listing::Idle);
         match result {
             Ok((sandboxes, containers)) => {
                 if std::mem::take(&mut self.list_failed) {
                     tracing::info!("container runtime answers again");
                 }
-                self.last_list = Instant::now();
+                self.last_list = Some(Instant::now());
                 self.health.send_if_modified(|health| health.take().is_some());
                 // Those still there differ from the cache and are read again.
                 self.unread.clear();
                 for (uid, name) in changed_pods(&self.pods, &sandboxes, &containers) {
                     self.read(uid, name, None);
                 }
-                self.first_list_done = true;
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.list_failed, true) {
@@ -327,7 +330,7 @@ impl PlegTask {
                 self.next_list = self.next_list.min(Instant::now() + FAST_RELIST);
             }
         }
-        if std::mem::take(&mut self.list_again) {
+        if listing == Listing::UnderWayThenAgain {
             self.list();
         }
     }
