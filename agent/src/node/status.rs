@@ -104,12 +104,24 @@ fn missing_capacity(capacity: &Resources) -> Option<String> {
 }
 
 /// While the runtime is away its version stays as published.
+/// A runtime's version as the kubelet publishes it: without a leading `v`, and cut after its
+/// numbers unless it is a semantic version (`2.1.0-rc.1` stays, Debian's `1.6.20~ds1` is cut).
+fn published_version(version: &str) -> &str {
+    let version = version.trim().trim_start_matches('v');
+    let is_number = |c: char| c.is_ascii_digit() || c == '.';
+    let numbers = version.find(|c| !is_number(c)).map_or(version, |end| &version[..end]);
+    let rest = &version[numbers.len()..];
+    let is_semantic = numbers.split('.').count() == 3 && rest.starts_with(['-', '+']);
+    if is_semantic || numbers.is_empty() { version } else { numbers }
+}
+
 fn node_info(
     existing: Option<&api::NodeSystemInfo>,
     inputs: &StatusInputs<'_>,
 ) -> api::NodeSystemInfo {
     let published = existing.map(|info| info.container_runtime_version.clone());
-    let runtime = inputs.runtime.map(|runtime| format!("{}://{}", runtime.name, runtime.version));
+    let version = |runtime: &RuntimeVersion| published_version(&runtime.version).to_owned();
+    let runtime = inputs.runtime.map(|runtime| format!("{}://{}", runtime.name, version(runtime)));
     let swap = i64::try_from(inputs.swap_bytes).ok().filter(|bytes| *bytes > 0);
     let identity = inputs.identity;
     api::NodeSystemInfo {

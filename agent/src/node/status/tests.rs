@@ -180,3 +180,17 @@ fn swap_is_published_when_there_is_some() {
     let status = build(json!({}), |inputs| inputs.swap_bytes = 4096);
     assert_eq!(status["nodeInfo"]["swap"], json!({"capacity": 4096}));
 }
+
+#[test]
+fn runtime_version_is_published_as_the_kubelet_spells_it() {
+    let cases = [
+        ("v2.4.2", "2.4.2"),
+        ("1.6.20~ds1", "1.6.20"),
+        ("v2.1.0-rc.1", "2.1.0-rc.1"),
+        ("1.7.0+unknown", "1.7.0+unknown"),
+        ("unknown", "unknown"),
+    ];
+    for (reported, expected) in cases {
+        assert_eq!(published_version(reported), expected);
+    }
+}
