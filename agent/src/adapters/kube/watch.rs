@@ -191,6 +191,7 @@ impl<T, C> Watcher<T, C> {
         let mut lag_pauses = LAG_PAUSES.iter();
         loop {
             self.progress = false;
+            let resumed = self.version.is_some();
             let error = match self.session().await {
                 Ok(()) => continue,
                 Err(WatchError::ReaderGone) => return,
@@ -207,6 +208,12 @@ impl<T, C> Watcher<T, C> {
             }
             if self.progress {
                 lag_pauses = LAG_PAUSES.iter();
+                pause = PAUSE_FIRST;
+                broken_before = false;
+            }
+            // A server that knows the version to be too old is there: what went before, perhaps its
+            // outage, is over, and the list that comes next is no repetition.
+            if resumed && matches!(error, WatchError::Expired) {
                 pause = PAUSE_FIRST;
                 broken_before = false;
             }

@@ -239,6 +239,21 @@ async fn pauses_grow_to_half_a_minute_while_the_server_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn version_that_grew_too_old_in_an_outage_is_replaced_at_once() {
+    let mut replies = vec![Reply::Closed(vec![bookmark(5, true)])];
+    replies.extend((0..6).map(|_| Reply::Json(503, status(503, "ServiceUnavailable"))));
+    replies.push(Reply::Json(410, status(410, "Expired")));
+    replies.push(Reply::Open(vec![bookmark(9, true)]));
+    let server = Server::new(replies);
+    let mut receiver = server.watch();
+    let expected = ["restarted", "synced", "restarted", "synced"];
+    assert_eq!(steps(&mut receiver, 4).await, expected);
+    let times = server.times();
+    let pause = times[times.len() - 1] - times[times.len() - 2];
+    assert!(pause < PAUSE_FIRST, "pause of {pause:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn missing_permission_is_asked_for_again() {
     let server = Server::new(vec![
         Reply::Json(403, status(403, "Forbidden")),
