@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use integration::node::{Node, NodeOptions, condition};
+use integration::node::{Node, NodeOptions, condition, peers_wanted};
 use integration::real_cluster::Cluster;
 use integration::runner::Test;
 use integration::wait::{self, Look};
@@ -233,8 +233,8 @@ async fn pods_outlive_the_api_server(context: Arc<TestContext>) -> Result<()> {
     .await?;
     let last = &pods::container_status(&restarted, "main")?["lastState"]["terminated"];
     ensure!(last["exitCode"] == 8, "{last}");
-    // The kubelet takes more than a minute after this.
-    fixture.node.wait_ready(2 * LIMIT).await?;
+    let limit = if peers_wanted() { 2 * LIMIT } else { LIMIT / 2 };
+    fixture.node.wait_ready(limit).await?;
     let after = pods::wait_ready(&fixture.cluster, &fixture.path("steady"), LIMIT).await?;
     same_container(&steady, &after)?;
     ensure!(fixture.starts("steady") == 1 && fixture.starts("ending") == 1);
