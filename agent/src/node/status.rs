@@ -103,7 +103,6 @@ fn missing_capacity(capacity: &Resources) -> Option<String> {
     (!missing.is_empty()).then(|| format!("missing node capacity for resources: {list}"))
 }
 
-/// While the runtime is away its version stays as published.
 /// A runtime's version as the kubelet publishes it: without a leading `v`, and cut after its
 /// numbers unless it is a semantic version (`2.1.0-rc.1` stays, Debian's `1.6.20~ds1` is cut).
 fn published_version(version: &str) -> &str {
@@ -115,6 +114,7 @@ fn published_version(version: &str) -> &str {
     if is_semantic || numbers.is_empty() { version } else { numbers }
 }
 
+/// While the runtime is away its version stays as published.
 fn node_info(
     existing: Option<&api::NodeSystemInfo>,
     inputs: &StatusInputs<'_>,
