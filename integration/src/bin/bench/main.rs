@@ -6,6 +6,7 @@
 
 mod audit;
 mod bare;
+mod cri_log;
 mod idle;
 mod pod_start;
 mod subject;

@@ -3,9 +3,10 @@
 //! Pods of one pause container are created bound to the node, some at a time. The clock of a pod
 //! runs from the watch event that shows it created to the one that shows it Ready, both as they
 //! arrive. The bare client is woken by the same creations; its clock stops when its last CRI call
-//! has answered.
+//! has answered. The time inside CRI calls is containerd's own account of them.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,8 +22,9 @@ use tokio::task::JoinSet;
 
 use crate::Extent;
 use crate::bare::BareClient;
+use crate::cri_log;
 use crate::subject::Subject;
-use crate::table::{Row, render};
+use crate::table::{Row, Sample, render};
 
 const NAMESPACE: &str = "bench";
 /// A wave that takes longer has failed.
@@ -83,15 +85,28 @@ impl Bench {
             for _ in 0..rounds {
                 times.extend(self.wave(pods).await?);
             }
-            let row = Row::new(pods, self.subject, times);
+            let row = Row::new(pods, self.subject, self.samples(times)?);
             print(&format!("bench: {row}\n"));
             rows.push(row);
         }
         Ok(rows)
     }
 
+    /// Adds to each pod's time the part of it that was spent inside CRI calls.
+    fn samples(&self, times: Vec<(String, Duration)>) -> Result<Vec<Sample>> {
+        let log = fs::read(self.node.runtime().log()).context("cannot read containerd's log")?;
+        let inside = cri_log::times(&String::from_utf8_lossy(&log));
+        times
+            .into_iter()
+            .map(|(pod, total)| {
+                let inside = inside.get(&pod).with_context(|| format!("no CRI calls for {pod}"))?;
+                Ok(Sample { total, inside: *inside })
+            })
+            .collect()
+    }
+
     /// Runs some pods at once, ends them again, and returns how long each took to start.
-    async fn wave(&mut self, pods: usize) -> Result<Vec<Duration>> {
+    async fn wave(&mut self, pods: usize) -> Result<Vec<(String, Duration)>> {
         let names: Vec<String> =
             (0..pods).map(|pod| format!("pod-{}", self.created + pod)).collect();
         self.created += pods;
@@ -140,7 +155,7 @@ impl Bench {
 }
 
 /// Follows an agent: the time of each pod from its first event to the one that shows it Ready.
-async fn follow(watch: &mut Watch, pods: usize) -> Result<Vec<Duration>> {
+async fn follow(watch: &mut Watch, pods: usize) -> Result<Vec<(String, Duration)>> {
     let mut begun: BTreeMap<String, Instant> = BTreeMap::new();
     let mut times = BTreeMap::new();
     watch
@@ -153,7 +168,7 @@ async fn follow(watch: &mut Watch, pods: usize) -> Result<Vec<Duration>> {
         })
         .await
         .with_context(|| format!("{} of {pods} pods were Ready", times.len()))?;
-    Ok(times.into_values().collect())
+    Ok(times.into_iter().collect())
 }
 
 /// Lets the bare client run each pod as its creation arrives; times and sandboxes.
@@ -161,19 +176,22 @@ async fn serve(
     watch: &mut Watch,
     bare: &BareClient,
     pods: usize,
-) -> Result<(Vec<Duration>, Vec<String>)> {
+) -> Result<(Vec<(String, Duration)>, Vec<String>)> {
     let mut calls = JoinSet::new();
     while calls.len() < pods {
         let event = watch.next(WAVE_LIMIT).await?;
         if event.kind == "ADDED" {
             let bare = bare.clone();
-            calls.spawn(async move { bare.run_pod(event.name()).await });
+            calls.spawn(async move {
+                let ran = bare.run_pod(event.name()).await;
+                ran.map(|(sandbox, took)| (event.name().to_owned(), sandbox, took))
+            });
         }
     }
     let mut outcome = (Vec::new(), Vec::new());
     while let Some(call) = calls.join_next().await {
-        let (sandbox, took) = call??;
-        outcome.0.push(took);
+        let (pod, sandbox, took) = call??;
+        outcome.0.push((pod, took));
         outcome.1.push(sandbox);
     }
     Ok(outcome)

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
-use super::{Row, render};
+use super::{Row, Sample, percentile, render};
 use crate::subject::Subject;
 
-fn row(subject: Subject, times: &[u64]) -> Row {
-    Row::new(1, subject, times.iter().copied().map(Duration::from_millis).collect())
+fn row(subject: Subject, total: u64, inside: u64) -> Row {
+    let (total, inside) = (Duration::from_millis(total), Duration::from_millis(inside));
+    Row::new(1, subject, vec![Sample { total, inside }])
 }
 
 #[test]
@@ -18,20 +19,21 @@ fn percentile_is_a_time_that_was_measured() {
         (&[3, 1, 2], 50, 2.0),
     ];
     for (times, percent, expected) in cases {
-        let found = row(Subject::Noded, times).percentile(percent);
+        let found = percentile(times.iter().copied().map(Duration::from_millis).collect(), percent);
         assert!((found - expected).abs() < 1e-9, "{times:?} at {percent}: {found}");
     }
 }
 
 #[test]
 fn every_subject_is_compared_with_the_bare_client() {
-    let text = render(&[row(Subject::Noded, &[230]), row(Subject::Bare, &[200])]);
+    let rows = [row(Subject::Noded, 230, 210), row(Subject::Bare, 200, 190)];
+    let text = render(&rows);
     let lines: Vec<&str> = text.trim().lines().skip(2).collect();
     assert_eq!(
         lines,
         [
-            "| 1 | bare CRI | 200 | 200 | 200 | +0 | 1.00 |",
-            "| 1 | noded | 230 | 230 | 200 | +30 | 1.15 |",
+            "| 1 | bare CRI | 200 | 200 | 190 | 10 | +0 | 1.00 |",
+            "| 1 | noded | 230 | 230 | 210 | 20 | +30 | 1.15 |",
         ]
     );
 }
