@@ -15,7 +15,8 @@ pub fn start(verbosity: u8) {
     };
     // The client logs whole response bodies at warn when one cannot be decoded; Secrets are among
     // them. The HTTP/2 stack has nothing to say to an operator.
-    let quiet = "kube_client=error,h2=warn,hyper=warn,hyper_util=warn,rustls=warn,reqwest=warn,tower=warn";
+    let quiet =
+        "kube_client=error,h2=warn,hyper=warn,hyper_util=warn,rustls=warn,reqwest=warn,tower=warn";
     let filter = EnvFilter::try_from_env("NODED_LOG")
         .unwrap_or_else(|_| EnvFilter::new(format!("{level},{quiet}")));
     let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
