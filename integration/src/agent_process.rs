@@ -16,6 +16,9 @@ use crate::node::Node;
 /// How long an agent may take to end when asked.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
+/// Environment variable with noded's log filter.
+const LOG_FILTER: &str = "NODED_LOG";
+
 /// Where the files of an agent are.
 pub(crate) struct Files {
     pub kubelet_config: PathBuf,
@@ -83,13 +86,15 @@ impl AgentProcess {
             ("--proxy-config", path(files.proxy_config)),
             ("--proxy-kubeconfig", path(files.proxy_kubeconfig)),
         ];
-        let program = Program::new(binary, node.directory().join("noded.log"))
+        let mut program = Program::new(binary, node.directory().join("noded.log"))
             .args(["run"])
             .args(args.into_iter().flat_map(|(name, value)| [name.to_owned(), value]))
             .args(&node.options().agent_args)
-            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()))
             .env("RUST_BACKTRACE", "1")
             .inside(Arc::clone(node.namespaces()));
+        if let Some(filter) = std::env::var_os(LOG_FILTER) {
+            program = program.env(LOG_FILTER, filter);
+        }
         Ok(Self::new(vec![program]))
     }
 
