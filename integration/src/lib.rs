@@ -28,6 +28,7 @@
 //! | `kubeadm join` | [`kubeadm`] |
 //! | cluster DNS | [`dns`] |
 //! | pods, what happens inside them | [`pods`], [`in_pod`] |
+//! | a registry to pull from | [`registry`] |
 //! | Services, packets | [`services`], [`traffic`] |
 //! | picking, running and reporting tests | [`runner`], [`context`], [`artifacts`], [`wait`] |
 //! | built binaries and images | [`ground`] |
@@ -54,6 +55,7 @@ pub mod pki;
 pub mod pods;
 pub mod real_cluster;
 pub mod real_runtime;
+pub mod registry;
 pub mod resource;
 pub mod runner;
 pub mod services;

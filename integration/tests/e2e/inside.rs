@@ -24,6 +24,8 @@ pub fn tests() -> Vec<Test> {
         service_account_token_opens_the_api,
         volumes_are_shared_as_asked,
         pod_on_the_nodes_network_has_the_nodes_name_and_address,
+        config_maps_and_secrets_are_variables_and_files,
+        security_context_is_what_the_process_gets,
     ]
 }
 
@@ -337,5 +339,80 @@ async fn pod_on_the_nodes_network_has_the_nodes_name_and_address(
     ensure!(text.contains(&format!("nameserver {CLUSTER_DNS}")), "{text}");
     let text = in_pod::shell(&pod, "cat /etc/hosts").await?;
     ensure!(text.contains("localhost") && !text.contains(&format!("{}\ta", ip(&pod)?)), "{text}");
+    Ok(())
+}
+
+async fn config_maps_and_secrets_are_variables_and_files(context: Arc<TestContext>) -> Result<()> {
+    let fixture = Fixture::new(&context).await?;
+    let object = |kind: &str, field: &str, value: &str| {
+        json!({
+            "apiVersion": "v1",
+            "kind": kind,
+            "metadata": {"name": "settings", "namespace": fixture.namespace},
+            field: {"color": value, "other": "x"},
+        })
+    };
+    fixture.cluster.create(&object("ConfigMap", "data", "green")).await?;
+    fixture.cluster.create(&object("Secret", "stringData", "hidden")).await?;
+    let pod = fixture
+        .run("a", |pod| {
+            let key = json!({"name": "settings", "key": "color"});
+            pod["spec"]["volumes"] = json!([
+                {"name": "plain", "configMap": {"name": "settings"}},
+                {"name": "secret", "secret": {"secretName": "settings", "defaultMode": 0o400}},
+            ]);
+            let container = &mut pod["spec"]["containers"][0];
+            container["env"] = json!([
+                {"name": "PLAIN", "valueFrom": {"configMapKeyRef": key}},
+                {"name": "SECRET", "valueFrom": {"secretKeyRef": key}},
+            ]);
+            container["envFrom"] =
+                json!([{"prefix": "ALL_", "configMapRef": {"name": "settings"}}]);
+            container["volumeMounts"] = json!([
+                {"name": "plain", "mountPath": "/plain"},
+                {"name": "secret", "mountPath": "/secret"},
+            ]);
+        })
+        .await?;
+    let read = |command: &'static str| in_pod::shell(&pod, command);
+    ensure!(read("echo $PLAIN $SECRET $ALL_other").await?.trim() == "green hidden x");
+    ensure!(read("cat /plain/color /secret/color").await? == "greenhidden");
+    ensure!(read("stat -L -c %a /secret/color").await?.trim() == "400");
+    ensure!(read("touch /plain/new").await.is_err(), "the volume can be written to");
+    Ok(())
+}
+
+async fn security_context_is_what_the_process_gets(context: Arc<TestContext>) -> Result<()> {
+    let fixture = Fixture::new(&context).await?;
+    let pod = fixture
+        .run("a", |pod| {
+            pod["spec"]["securityContext"] = json!({
+                "runAsUser": 1234, "runAsGroup": 2345, "fsGroup": 3456,
+                "supplementalGroups": [4567], "runAsNonRoot": true,
+            });
+            pod["spec"]["volumes"] = json!([{"name": "disk", "emptyDir": {}}]);
+            let container = &mut pod["spec"]["containers"][0];
+            container["securityContext"] = json!({
+                "readOnlyRootFilesystem": true,
+                "allowPrivilegeEscalation": false,
+                "capabilities": {"drop": ["ALL"]},
+                "seccompProfile": {"type": "RuntimeDefault"},
+            });
+            container["volumeMounts"] = json!([{"name": "disk", "mountPath": "/disk"}]);
+        })
+        .await?;
+    let ids = in_pod::shell(&pod, "id -u; id -g; id -G").await?;
+    let mut lines = ids.lines();
+    ensure!(lines.next() == Some("1234") && lines.next() == Some("2345"), "{ids}");
+    let groups: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
+    ensure!(groups.contains(&"3456") && groups.contains(&"4567"), "{ids}");
+    ensure!(in_pod::shell(&pod, "touch /new").await.is_err(), "the root can be written to");
+    let owner = in_pod::shell(&pod, "touch /disk/new; stat -c %g /disk /disk/new").await?;
+    ensure!(owner == "3456\n3456\n", "{owner}");
+    let status = in_pod::shell(&pod, "cat /proc/1/status").await?;
+    for (name, value) in [("CapEff", "0000000000000000"), ("NoNewPrivs", "1"), ("Seccomp", "2")] {
+        let line = format!("{name}:\t{value}");
+        ensure!(status.lines().any(|found| found == line), "no {line}: {status}");
+    }
     Ok(())
 }

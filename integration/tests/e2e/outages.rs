@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Test> {
     integration::tests![
         twenty_kills_of_the_agent_restart_no_container,
         restart_count_and_back_off_survive_a_kill,
+        what_happens_without_the_agent_is_caught_up_with,
         pods_outlive_containerd;
         alone: pods_outlive_the_api_server,
     ]
@@ -164,6 +165,54 @@ async fn restart_count_and_back_off_survive_a_kill(context: Arc<TestContext>) ->
     let state = &pods::container_status(&over, "main")?["state"]["terminated"];
     ensure!(state["exitCode"] == 6 && over["status"]["phase"] == "Failed", "{}", over["status"]);
     Ok(())
+}
+
+async fn what_happens_without_the_agent_is_caught_up_with(context: Arc<TestContext>) -> Result<()> {
+    let fixture = Fixture::new(&context).await?;
+    let steady = fixture.run("steady", FOREVER).await?;
+    let script = "until test -f /notes/go; do sleep 0.1; done; exit 7";
+    let mut ending = fixture.noting_pod("ending", script);
+    ending["spec"]["restartPolicy"] = "Never".into();
+    let ending = pods::run(&fixture.cluster, &ending, LIMIT).await?;
+    for name in ["deleted", "forgotten"] {
+        fixture.run(name, FOREVER).await?;
+    }
+    let agent = fixture.node.agent()?;
+    agent.stop().await?;
+    fs::write(fixture.notes.join("go"), "")?;
+    let id = pods::container_id(&ending, "main")?;
+    wait::until("end of a container", LIMIT, || async {
+        let tasks = fixture.node.runtime().ctr(&["task", "list"]).await?;
+        let line = tasks.lines().find(|line| line.starts_with(&id)).unwrap_or_default();
+        Ok(if line.contains("RUNNING") { Look::NotYet(line.to_owned()) } else { Look::Met(()) })
+    })
+    .await?;
+    fixture.cluster.create(&fixture.noting_pod("created", FOREVER)).await?;
+    fixture.cluster.client().delete(&fixture.path("deleted")).await?;
+    // Leaves the API at once: only the runtime knows of it.
+    fixture.cluster.client().force_delete(&fixture.path("forgotten")).await?;
+    agent.start()?;
+
+    pods::wait_ready(&fixture.cluster, &fixture.path("created"), LIMIT).await?;
+    pods::wait_gone(&fixture.cluster, &fixture.path("deleted"), LIMIT).await?;
+    let ended = pods::wait_for(&fixture.cluster, &fixture.path("ending"), LIMIT, |pod| {
+        pod["status"]["phase"] == "Failed"
+    })
+    .await?;
+    let state = &pods::container_status(&ended, "main")?["state"]["terminated"];
+    ensure!(state["exitCode"] == 7, "{state}");
+    let after = pods::wait_ready(&fixture.cluster, &fixture.path("steady"), LIMIT).await?;
+    same_container(&steady, &after)?;
+    for name in ["steady", "ending", "deleted", "forgotten"] {
+        ensure!(fixture.starts(name) == 1, "{name} was started {} times", fixture.starts(name));
+    }
+    // Two running pods, and what is kept of the one that ended.
+    wait::until("end of the forgotten pod", LIMIT, || async {
+        let containers = fixture.node.runtime().ctr(&["task", "list"]).await?;
+        let running = containers.lines().filter(|line| line.contains("RUNNING")).count();
+        Ok(if running <= 5 { Look::Met(()) } else { Look::NotYet(containers) })
+    })
+    .await
 }
 
 async fn pods_outlive_containerd(context: Arc<TestContext>) -> Result<()> {

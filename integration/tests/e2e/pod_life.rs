@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Test> {
         containers_output_is_in_the_pods_log_folder,
         deleted_pods_leave_nothing_on_their_node,
         pods_that_end_are_deleted_at_once,
+        thirty_pods_at_once_come_and_go,
     ]
 }
 
@@ -224,4 +225,38 @@ async fn pods_that_end_are_deleted_at_once(context: Arc<TestContext>) -> Result<
     pods::run_to_end(&cluster, &pod, LIMIT).await?;
     cluster.client().delete(&pods::path(&namespace, "a")).await?;
     pods::wait_gone(&cluster, &pods::path(&namespace, "a"), LIMIT).await
+}
+
+async fn thirty_pods_at_once_come_and_go(context: Arc<TestContext>) -> Result<()> {
+    let cluster = context.cluster().await?;
+    let node = context.node(NodeOptions::default()).await?;
+    let namespace = context.namespace().await?;
+    let names: Vec<String> = (0..30).map(|number| format!("pod-{number}")).collect();
+    let create = names.iter().map(|name| {
+        let pod = pods::pause_pod(&namespace, name, node.name());
+        let cluster = Arc::clone(&cluster);
+        async move { cluster.create(&pod).await }
+    });
+    futures::future::try_join_all(create).await?;
+    let mut addresses = std::collections::BTreeSet::new();
+    for name in &names {
+        let pod = pods::wait_ready(&cluster, &pods::path(&namespace, name), LIMIT).await?;
+        ensure!(pod["status"]["containerStatuses"][0]["restartCount"] == 0, "{}", pod["status"]);
+        addresses.insert(pod["status"]["podIP"].to_string());
+    }
+    ensure!(addresses.len() == names.len(), "addresses: {addresses:?}");
+    for name in &names {
+        cluster.client().delete(&pods::path(&namespace, name)).await?;
+    }
+    for name in &names {
+        pods::wait_gone(&cluster, &pods::path(&namespace, name), LIMIT).await?;
+    }
+    wait::until_value(
+        "no container",
+        LIMIT,
+        || node.runtime().containers(),
+        |containers| containers.is_empty(),
+    )
+    .await
+    .map(drop)
 }

@@ -17,6 +17,9 @@ pub fn tests() -> Vec<Test> {
         on_failure_restarts_until_the_container_ends_well,
         never_leaves_an_ended_pod_succeeded,
         never_leaves_a_pod_with_a_failed_container_failed,
+        container_that_takes_too_much_memory_says_so,
+        pod_whose_sandbox_dies_gets_a_new_one,
+        pod_that_runs_too_long_fails,
     ]
 }
 
@@ -149,5 +152,57 @@ async fn never_leaves_a_pod_with_a_failed_container_failed(
     };
     ensure!(code("main")? == 0 && code("second")? == 9, "{}", pod["status"]);
     ensure!(restarts(&pod) == 0, "{}", pod["status"]);
+    Ok(())
+}
+
+async fn container_that_takes_too_much_memory_says_so(context: Arc<TestContext>) -> Result<()> {
+    let cluster = context.cluster().await?;
+    let node = context.shared_node().await?;
+    let namespace = context.namespace().await?;
+    let pod = pods::script_pod(&namespace, "a", node.name(), "exec tail /dev/zero");
+    let mut pod = with_policy(pod, "Never");
+    pod["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": "16Mi"}});
+    let pod = pods::run_to_end(&cluster, &pod, LIMIT).await?;
+    let ended = &pods::container_status(&pod, "main")?["state"]["terminated"];
+    ensure!(ended["reason"] == "OOMKilled" && ended["exitCode"] == 137, "{ended}");
+    Ok(())
+}
+
+async fn pod_whose_sandbox_dies_gets_a_new_one(context: Arc<TestContext>) -> Result<()> {
+    let cluster = context.cluster().await?;
+    let node = context.shared_node().await?;
+    let namespace = context.namespace().await?;
+    let pod = pods::script_pod(&namespace, "a", node.name(), "exec sleep 600");
+    let pod = pods::run(&cluster, &pod, LIMIT).await?;
+    let container = pods::container_id(&pod, "main")?;
+    let label = format!(
+        "labels.\"io.kubernetes.pod.uid\"=={},labels.\"io.cri-containerd.kind\"==sandbox",
+        pods::uid(&pod)?
+    );
+    let sandbox = node.runtime().ctr(&["containers", "list", "--quiet", &label]).await?;
+    node.runtime().ctr(&["task", "kill", "--signal", "SIGKILL", sandbox.trim()]).await?;
+    let after = pods::wait_for(&cluster, &pods::path(&namespace, "a"), LIMIT, |pod| {
+        pods::is_ready(pod) && pods::container_id(pod, "main").is_ok_and(|id| id != container)
+    })
+    .await?;
+    ensure!(restarts(&after) == 1, "{}", after["status"]);
+    pods::wait_events(&cluster, &pod, &["SandboxChanged"], LIMIT).await?;
+    Ok(())
+}
+
+async fn pod_that_runs_too_long_fails(context: Arc<TestContext>) -> Result<()> {
+    let cluster = context.cluster().await?;
+    let node = context.shared_node().await?;
+    let namespace = context.namespace().await?;
+    let mut pod = pods::script_pod(&namespace, "a", node.name(), "exec sleep 600");
+    pod["spec"]["activeDeadlineSeconds"] = 2.into();
+    let pod = pods::run_to_end(&cluster, &pod, LIMIT).await?;
+    ensure!(pod["status"]["phase"] == "Failed", "{}", pod["status"]);
+    ensure!(pod["status"]["reason"] == "DeadlineExceeded", "{}", pod["status"]);
+    let path = pods::path(&namespace, "a");
+    pods::wait_for(&cluster, &path, LIMIT, |pod| {
+        pod["status"]["containerStatuses"][0]["state"]["terminated"].is_object()
+    })
+    .await?;
     Ok(())
 }

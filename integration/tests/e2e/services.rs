@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use integration::node::{Node, NodeOptions, ProxyCredential, peers_wanted};
+use integration::node::{Node, NodeOptions, PodFamilies, ProxyCredential, peers_wanted};
 use integration::real_cluster::Cluster;
 use integration::runner::Test;
 use integration::traffic::{self, Place};
@@ -25,6 +25,8 @@ pub fn tests() -> Vec<Test> {
         chains_have_the_names_that_users_know,
         replicas_answer_from_everywhere_over_tcp_and_udp,
         service_without_endpoints_refuses_at_once,
+        both_families_reach_pods_and_services,
+        host_port_leads_to_its_pod,
         names_resolve_inside_pods,
         missing_permission_of_the_proxy_is_said_once_and_pods_run,
         shipped_manifest_lets_the_proxy_use_the_nodes_credential,
@@ -391,6 +393,56 @@ async fn shipped_manifest_lets_the_proxy_use_the_nodes_credential(
         traffic::hostname(Some(node.namespaces()), address).await.map(Look::Met)
     })
     .await?;
+    ensure!(name == "server", "{name} answered");
+    Ok(())
+}
+
+async fn both_families_reach_pods_and_services(context: Arc<TestContext>) -> Result<()> {
+    let cluster = context.cluster().await?;
+    let options = NodeOptions { pods: PodFamilies::Dual, ..NodeOptions::default() };
+    let node = context.node(options).await?;
+    let namespace = context.namespace().await?;
+    let pod = services::server_pod(&namespace, "server", node.name(), "server");
+    let pod = pods::run(&cluster, &pod, LIMIT).await?;
+    let mut service = services::service(&namespace, "web", "server", "NodePort");
+    service["spec"]["ipFamilyPolicy"] = "RequireDualStack".into();
+    let service = cluster.create(&service).await?;
+    let port = services::node_port(&service, "http")?;
+    let list = |value: &Value| -> Vec<Value> { value.as_array().cloned().unwrap_or_default() };
+    let mut targets = Vec::new();
+    for address in list(&pod["status"]["podIPs"]) {
+        let address = address["ip"].as_str().context("no address")?;
+        targets.push((None, SocketAddr::new(address.parse()?, services::SERVER_PORT)));
+    }
+    for address in list(&service["spec"]["clusterIPs"]) {
+        let address = address.as_str().context("no address")?;
+        targets.push((Some(node.namespaces()), SocketAddr::new(address.parse()?, 80)));
+    }
+    let outside = Some(cluster.network().outside());
+    targets.push((outside, SocketAddr::new(node.place().v4().into(), port)));
+    targets.push((outside, SocketAddr::new(node.place().v6().into(), port)));
+    ensure!(targets.len() == 6, "{}\n{}", pod["status"], service["spec"]);
+    for (place, target) in targets {
+        let name = wait::until(&format!("answer of {target}"), LIMIT, || async {
+            traffic::hostname(place, target).await.map(Look::Met)
+        })
+        .await?;
+        ensure!(name == "server", "{name} answered at {target}");
+    }
+    Ok(())
+}
+
+async fn host_port_leads_to_its_pod(context: Arc<TestContext>) -> Result<()> {
+    let cluster = context.cluster().await?;
+    let node = context.shared_node().await?;
+    let namespace = context.namespace().await?;
+    let mut pod = services::server_pod(&namespace, "server", node.name(), "server");
+    pod["spec"]["containers"][0]["ports"] =
+        json!([{"containerPort": services::SERVER_PORT, "hostPort": 18_080}]);
+    let pod = pods::run(&cluster, &pod, LIMIT).await?;
+    in_pod::listening(&pod).await?;
+    let address = SocketAddr::new(node.place().v4().into(), 18_080);
+    let name = traffic::hostname(Some(cluster.network().outside()), address).await?;
     ensure!(name == "server", "{name} answered");
     Ok(())
 }
