@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use integration::node::NodeOptions;
 use integration::real_runtime::AGNHOST_IMAGE;
 use integration::registry::Registry;
 use integration::runner::Test;
@@ -127,7 +128,8 @@ async fn image_is_pulled_when_it_is_missing_and_always_when_asked(
 
 async fn private_image_is_pulled_with_the_pods_credential(context: Arc<TestContext>) -> Result<()> {
     let cluster = context.cluster().await?;
-    let node = context.shared_node().await?;
+    // Not the shared one: the kubelet asks for credentials ever after, for all names of the image.
+    let node = context.node(NodeOptions::default()).await?;
     let namespace = context.namespace().await?;
     let archive = cluster.ground().image_archive("busybox");
     let registry = Registry::start(&archive, Some(("reader", "open sesame"))).await?;

@@ -195,7 +195,8 @@ async fn pod_that_runs_too_long_fails(context: Arc<TestContext>) -> Result<()> {
     let node = context.shared_node().await?;
     let namespace = context.namespace().await?;
     let mut pod = pods::script_pod(&namespace, "a", node.name(), "exec sleep 600");
-    pod["spec"]["activeDeadlineSeconds"] = 2.into();
+    // Long enough to start on a busy machine: a container that never ran stays waiting.
+    pod["spec"]["activeDeadlineSeconds"] = 8.into();
     let pod = pods::run_to_end(&cluster, &pod, LIMIT).await?;
     ensure!(pod["status"]["phase"] == "Failed", "{}", pod["status"]);
     ensure!(pod["status"]["reason"] == "DeadlineExceeded", "{}", pod["status"]);

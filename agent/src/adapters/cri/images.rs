@@ -39,7 +39,8 @@ impl ImageService for CriClient {
             username: auth.username.clone(),
             password: auth.password.clone(),
             auth: auth.auth.clone(),
-            server_address: auth.server_address.clone(),
+            // As the kubelet does: containerd takes it for a URL, and a host with a port is none.
+            server_address: String::new(),
             identity_token: auth.identity_token.clone(),
             registry_token: auth.registry_token.clone(),
         });
