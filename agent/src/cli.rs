@@ -79,6 +79,8 @@ pub struct RunArguments {
     pub config_dir: Option<PathBuf>,
     pub kubeconfig: Option<PathBuf>,
     pub bootstrap_kubeconfig: Option<PathBuf>,
+    /// Where the credential obtained with it is kept; `pki` below the root directory by default.
+    pub cert_dir: Option<PathBuf>,
     pub proxy_config: Option<PathBuf>,
     pub proxy_kubeconfig: Option<PathBuf>,
     pub hostname_override: Option<String>,
@@ -153,6 +155,7 @@ fn run_command(name: &'static str) -> Command {
         .arg(text("config-dir", "Directory of *.conf files merged over the configuration file"))
         .arg(text("kubeconfig", "Credential of the node"))
         .arg(text("bootstrap-kubeconfig", "Credential used to obtain the node's own"))
+        .arg(text("cert-dir", "Directory of the certificates obtained for the node"))
         .arg(text("proxy-config", "KubeProxyConfiguration file"))
         .arg(text("proxy-kubeconfig", "Credential of the proxy; the node's own when not given"))
         .arg(text("hostname-override", "Name of the Node instead of the host name"))
@@ -205,6 +208,7 @@ fn run_arguments(matches: &ArgMatches) -> Result<RunArguments, String> {
         config_dir: path("config-dir"),
         kubeconfig: path("kubeconfig"),
         bootstrap_kubeconfig: path("bootstrap-kubeconfig"),
+        cert_dir: path("cert-dir"),
         proxy_config: path("proxy-config"),
         proxy_kubeconfig: path("proxy-kubeconfig"),
         hostname_override: get("hostname-override"),

@@ -26,6 +26,7 @@
 pub mod adapters;
 pub mod admission;
 pub mod backoff;
+pub mod bootstrap;
 pub mod boundary;
 pub mod cli;
 pub mod cm;

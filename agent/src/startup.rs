@@ -3,6 +3,7 @@
 //! A task that ends unexpectedly ends the process, and systemd starts it again. That is safe,
 //! because everything is rebuilt from the API, the runtime and the kernel.
 
+mod credential;
 mod kubelet;
 mod proxy;
 

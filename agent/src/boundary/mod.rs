@@ -7,6 +7,7 @@
 //! doubles in `testing`.
 
 mod cgroups;
+mod csr_api;
 mod images;
 mod kube_api;
 mod machine;
@@ -14,6 +15,7 @@ mod mounter;
 mod runtime;
 
 pub use cgroups::{CgroupError, CgroupLimits, Cgroups};
+pub use csr_api::CsrApi;
 pub use images::{ImageError, ImageService, LocalImage, RegistryAuth};
 pub use kube_api::{
     ApiError, ApiEvent, EnvService, EnvServicePort, EventSink, NodesApi, ObjectsApi, PodWatchEvent,

@@ -33,7 +33,8 @@ fn go_habits_are_understood() {
 
 #[test]
 fn kubelet_by_name_needs_no_subcommand() {
-    let run = run("/usr/bin/kubelet --config=/c --kubeconfig=/k --v=2");
+    let run = run("/usr/bin/kubelet --config=/c --kubeconfig=/k --cert-dir=/p --v=2");
+    assert_eq!(run.cert_dir, Some("/p".into()));
     assert_eq!(run.config, Some("/c".into()));
     assert_eq!(run.kubeconfig, Some("/k".into()));
     assert_eq!(run.verbosity, 2);

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::{Tasks, connect, spawn, spawn_with_end};
+use super::credential::node_api;
+use super::{Tasks, spawn, spawn_with_end};
 use crate::adapters::cri::{CriClient, watch_runtime_events};
 use crate::adapters::kube::KubeApi;
 use crate::adapters::linux::{
@@ -69,7 +70,7 @@ pub(super) async fn start(
     arguments: &RunArguments,
     tasks: &mut Tasks,
 ) -> Result<(), Fatal> {
-    let api = api_of(config, arguments)?;
+    let api = node_api(config, arguments).await?;
     prepare_machine(config)?;
     let ground = ground(config, api).await?;
     let (events, events_task) =
@@ -81,20 +82,6 @@ pub(super) async fn start(
     let node = start_node(config, &ground, &pleg, events.clone(), tasks);
     start_pods(config, &ground, Slices { events, cm, pleg, node }, tasks);
     Ok(())
-}
-
-fn api_of(config: &AgentConfig, arguments: &RunArguments) -> Result<KubeApi, Fatal> {
-    let missing = config.kubeconfig.as_deref().is_none_or(|path| !path.exists());
-    if let Some(bootstrap) = arguments.bootstrap_kubeconfig.as_deref().filter(|_| missing) {
-        return Err(Fatal::new(
-            ExitReason::Credentials,
-            format!(
-                "obtaining a credential with {} is not supported yet; put the node's own kubeconfig where --kubeconfig points",
-                bootstrap.display()
-            ),
-        ));
-    }
-    connect(config.kubeconfig.as_deref(), "--kubeconfig", &config.node_name)
 }
 
 /// Directories, kernel settings and this process's own place among the others.

@@ -6,6 +6,7 @@
 pub mod build;
 pub mod clock;
 pub mod fake_api;
+pub mod fake_csrs;
 pub mod fake_host;
 pub mod fake_images;
 pub mod fake_runtime;

@@ -41,8 +41,8 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that puts it on the wire.
-    pub(super) fn expose(&self) -> &str {
+    /// The text itself, for the one place that puts it on the wire or into its file.
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }

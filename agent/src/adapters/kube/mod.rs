@@ -1,6 +1,6 @@
 //! The API server over HTTPS.
 //!
-//! **What**: implements `PodsApi`, `NodesApi`, `ObjectsApi` and `EventSink` for one node identity,
+//! **What**: implements `PodsApi`, `NodesApi`, `ObjectsApi`, `EventSink` and `CsrApi` for one identity,
 //! and feeds Services, EndpointSlices and the Node to the proxy.
 //! **Owns**: the connections (heartbeats, plain calls and watches apart) and the watch tasks it
 //! starts; each of them ends when its receiver is dropped.
@@ -13,12 +13,15 @@
 //! is no client-side rate limit on plain calls, because the server's own fairness does that.
 //!
 //! ```text
-//! PodsApi, ObjectsApi, EventSink ──> plain ──────────┐
+//! PodsApi, ObjectsApi, EventSink,
+//! CsrApi ──────────────────────────> plain ──────────┐
 //! NodesApi ────────────────────────> heartbeats ─────┼──> Transport (reqwest, HTTP/2) ──> server
 //! watch_*, ProxyFeed ──> watch ────> watches (80 each)┘
 //! ```
 
 mod client;
+mod credential;
+mod csr;
 mod error;
 mod events;
 pub mod kubeconfig;

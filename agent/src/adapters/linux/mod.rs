@@ -11,6 +11,7 @@ mod cgroup_tree;
 mod cgroup_v1;
 mod cgroup_v2;
 mod cgroups;
+pub mod credential_files;
 mod kernel;
 pub mod log_files;
 mod machine;
