@@ -106,7 +106,7 @@ async fn image_is_pulled_when_it_is_missing_and_always_when_asked(
     let cluster = context.cluster().await?;
     let node = context.shared_node().await?;
     let namespace = context.namespace().await?;
-    let registry = Registry::start(&cluster.ground().image_archive("busybox"), None).await?;
+    let registry = Registry::start(&cluster.ground().image_archive("agnhost"), None).await?;
     node.runtime().trust_registry(&registry.address().to_string())?;
     let image = format!("{}/{namespace}/tools:1", registry.address());
     let pod = |name: &str, policy: &str| {
