@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use cri_proto::runtime::v1 as cri;
 use cri_proto::runtime::v1::runtime_service_client::RuntimeServiceClient;
+use cri_proto::runtime::v1::security_profile::ProfileType;
 use integration::node::Node;
 use integration::real_runtime::PAUSE_IMAGE;
 use integration::wait::{self, Look};
@@ -116,7 +117,8 @@ impl BareClient {
                 cgroup_parent: format!("{}/kubepods/besteffort/pod{pod}", self.cgroup),
                 security_context: Some(cri::LinuxSandboxSecurityContext {
                     namespace_options: Some(namespaces()),
-                    seccomp: Some(unconfined()),
+                    // Both agents confine the sandbox; the filter is a good part of its start.
+                    seccomp: Some(profile(ProfileType::RuntimeDefault)),
                     ..Default::default()
                 }),
                 ..Default::default()
@@ -152,7 +154,10 @@ fn container(directory: &Path) -> cri::ContainerConfig {
             }),
             security_context: Some(cri::LinuxContainerSecurityContext {
                 namespace_options: Some(namespaces()),
-                seccomp: Some(unconfined()),
+                seccomp: Some(profile(ProfileType::Unconfined)),
+                // Each path is a mount, which both agents ask for as well.
+                masked_paths: MASKED_PATHS.map(str::to_owned).to_vec(),
+                readonly_paths: READONLY_PATHS.map(str::to_owned).to_vec(),
                 ..Default::default()
             }),
         }),
@@ -165,9 +170,24 @@ fn namespaces() -> cri::NamespaceOption {
     cri::NamespaceOption { pid: cri::NamespaceMode::Container as i32, ..Default::default() }
 }
 
-fn unconfined() -> cri::SecurityProfile {
-    cri::SecurityProfile {
-        profile_type: cri::security_profile::ProfileType::Unconfined as i32,
-        localhost_ref: String::new(),
-    }
+fn profile(kind: ProfileType) -> cri::SecurityProfile {
+    cri::SecurityProfile { profile_type: kind as i32, localhost_ref: String::new() }
 }
+
+/// What a container may not see, and what it may only read, by default (kubelet v1.36).
+const MASKED_PATHS: [&str; 12] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+const READONLY_PATHS: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
