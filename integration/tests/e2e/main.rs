@@ -2,6 +2,7 @@
 
 mod admission;
 mod cgroups;
+mod changes;
 mod debian;
 mod endpoints;
 mod ground;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let tests = [
         admission::tests(),
         cgroups::tests(),
+        changes::tests(),
         debian::tests(),
         endpoints::tests(),
         ground::tests(),
