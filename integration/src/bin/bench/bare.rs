@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use cri_proto::runtime::v1 as cri;
 use cri_proto::runtime::v1::runtime_service_client::RuntimeServiceClient;
 use cri_proto::runtime::v1::security_profile::ProfileType;
+use integration::isolation::cgroups;
 use integration::node::Node;
 use integration::real_runtime::PAUSE_IMAGE;
 use integration::wait::{self, Look};
@@ -46,11 +47,17 @@ impl BareClient {
             })
         })
         .await?;
-        Ok(Self { runtime, directory: node.directory().join("bare"), cgroup: node.cgroup_root() })
+        let cgroup = format!("{}/kubepods/besteffort", node.cgroup_root());
+        make_cgroup(&format!("{}/kubepods", node.cgroup_root()), None)?;
+        make_cgroup(&cgroup, Some(MIN_SHARES))?;
+        Ok(Self { runtime, directory: node.directory().join("bare"), cgroup })
     }
 
-    /// Makes the files that a pod's container has mounted, which is no CRI call.
+    /// Makes the pod's cgroup and the files that its container has mounted, which is no CRI call.
+    /// The cgroup matters: in one without the small share of a BestEffort pod the runtime's part
+    /// inside it would get more CPU time than an agent's pods do.
     pub fn prepare(&self, pod: &str) -> Result<()> {
+        make_cgroup(&self.pod_cgroup(pod), Some(MIN_SHARES))?;
         let directory = self.directory.join(pod);
         fs::create_dir_all(directory.join("token"))?;
         for file in ["hosts", "termination-log"] {
@@ -93,6 +100,10 @@ impl BareClient {
         Ok(())
     }
 
+    fn pod_cgroup(&self, pod: &str) -> String {
+        format!("{}/pod{pod}", self.cgroup)
+    }
+
     fn sandbox(&self, pod: &str) -> cri::PodSandboxConfig {
         cri::PodSandboxConfig {
             metadata: Some(cri::PodSandboxMetadata {
@@ -114,7 +125,7 @@ impl BareClient {
                 ("io.kubernetes.pod.uid".to_owned(), pod.to_owned()),
             ]),
             linux: Some(cri::LinuxPodSandboxConfig {
-                cgroup_parent: format!("{}/kubepods/besteffort/pod{pod}", self.cgroup),
+                cgroup_parent: self.pod_cgroup(pod),
                 security_context: Some(cri::LinuxSandboxSecurityContext {
                     namespace_options: Some(namespaces()),
                     // Both agents confine the sandbox; the filter is a good part of its start.
@@ -126,6 +137,25 @@ impl BareClient {
             ..Default::default()
         }
     }
+}
+
+/// Makes a cgroup, a path from the top of every hierarchy, with the CPU shares given.
+fn make_cgroup(path: &str, shares: Option<i64>) -> Result<()> {
+    let relative = path.trim_start_matches('/');
+    cgroups::create(relative).with_context(|| format!("cannot create cgroup {path}"))?;
+    let Some(shares) = shares else { return Ok(()) };
+    for hierarchy in cgroups::hierarchies() {
+        let cgroup = hierarchy.join(relative);
+        // The weight that runc makes of the smallest shares on cgroup v2 is the smallest weight.
+        for (file, value) in [("cpu.shares", shares), ("cpu.weight", 1)] {
+            let file = cgroup.join(file);
+            if file.exists() {
+                fs::write(&file, value.to_string())
+                    .with_context(|| format!("cannot write {}", file.display()))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn container(directory: &Path) -> cri::ContainerConfig {
