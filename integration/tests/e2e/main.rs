@@ -13,6 +13,7 @@ mod kube_api;
 mod node_object;
 mod outages;
 mod pod_life;
+mod proxy_rights;
 mod restarts;
 mod services;
 mod termination;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         node_object::tests(),
         outages::tests(),
         pod_life::tests(),
+        proxy_rights::tests(),
         restarts::tests(),
         services::tests(),
         termination::tests(),

@@ -1,4 +1,4 @@
-//! Services: chain names, packets from everywhere, names, and the right to read them.
+//! Services: chain names, packets from everywhere, names.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use integration::node::{Node, NodeOptions, PodFamilies, ProxyCredential, peers_wanted};
+use integration::node::{Node, NodeOptions, PodFamilies};
 use integration::real_cluster::Cluster;
 use integration::runner::Test;
 use integration::traffic::{self, Place};
@@ -28,8 +28,6 @@ pub fn tests() -> Vec<Test> {
         both_families_reach_pods_and_services,
         host_port_leads_to_its_pod,
         names_resolve_inside_pods,
-        missing_permission_of_the_proxy_is_said_once_and_pods_run,
-        shipped_manifest_lets_the_proxy_use_the_nodes_credential,
     ]
 }
 
@@ -319,81 +317,6 @@ async fn names_resolve_inside_pods(context: Arc<TestContext>) -> Result<()> {
     let answer =
         in_pod::shell(&pod, "nslookup -type=a kubernetes.default.svc.cluster.local").await?;
     ensure!(answer.contains("10.96.0.1\n"), "{answer}");
-    Ok(())
-}
-
-async fn missing_permission_of_the_proxy_is_said_once_and_pods_run(
-    context: Arc<TestContext>,
-) -> Result<()> {
-    const USER: &str = "proxy-without-rights";
-    let cluster = context.cluster().await?;
-    let options =
-        NodeOptions { proxy_credential: ProxyCredential::User(USER), ..NodeOptions::default() };
-    let node = context.node(options).await?;
-    let namespace = context.namespace().await?;
-    let pod = services::server_pod(&namespace, "server", node.name(), "server");
-    let pod = pods::run(&cluster, &pod, LIMIT).await?;
-    in_pod::listening(&pod).await?;
-    let complaints = || -> Result<Vec<String>> {
-        let text = node.agent()?.log_text();
-        // kube-proxy reads its Node before anything else.
-        let kind = if peers_wanted() { "nodes" } else { "endpointslices" };
-        let about = |line: &&str| {
-            let line = line.to_lowercase();
-            line.contains(kind) && line.contains("forbidden")
-        };
-        Ok(text.lines().filter(about).map(str::to_owned).collect())
-    };
-    wait::until("complaint about the missing right", LIMIT, || async {
-        Ok(match complaints()?.is_empty() {
-            true => Look::NotYet("none".to_owned()),
-            false => Look::Met(()),
-        })
-    })
-    .await?;
-
-    let group = "rbac.authorization.k8s.io";
-    let binding = json!({
-        "apiVersion": format!("{group}/v1"),
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": USER},
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "system:node-proxier"},
-        "subjects": [{"apiGroup": group, "kind": "User", "name": USER}],
-    });
-    let service = services::service(&namespace, "web", "server", "ClusterIP");
-    let service = cluster.create(&service).await?;
-    cluster.create(&binding).await?;
-    let address = services::cluster_address(&service)?;
-    let limit = Duration::from_secs(120);
-    wait::until("answer once the right is given", limit, || async {
-        traffic::hostname(Some(node.namespaces()), address).await.map(Look::Met)
-    })
-    .await?;
-    let path = format!("/apis/{group}/v1/clusterrolebindings/{USER}");
-    cluster.client().delete(&path).await?;
-    let said = complaints()?;
-    ensure!(said.len() == 1 || peers_wanted(), "said {} times: {said:#?}", said.len());
-    Ok(())
-}
-
-async fn shipped_manifest_lets_the_proxy_use_the_nodes_credential(
-    context: Arc<TestContext>,
-) -> Result<()> {
-    let cluster = context.cluster().await?;
-    cluster.apply(include_str!("../../manifests/node-proxier.yaml")).await?;
-    let options = NodeOptions { proxy_credential: ProxyCredential::Node, ..NodeOptions::default() };
-    let node = context.node(options).await?;
-    let namespace = context.namespace().await?;
-    let pod = services::server_pod(&namespace, "server", node.name(), "server");
-    pods::run(&cluster, &pod, LIMIT).await?;
-    let service = services::service(&namespace, "web", "server", "ClusterIP");
-    let service = cluster.create(&service).await?;
-    let address = services::cluster_address(&service)?;
-    let name = wait::until("answer through the Service", LIMIT, || async {
-        traffic::hostname(Some(node.namespaces()), address).await.map(Look::Met)
-    })
-    .await?;
-    ensure!(name == "server", "{name} answered");
     Ok(())
 }
 
