@@ -77,7 +77,7 @@ async fn shipped_manifest_lets_the_proxy_use_the_nodes_credential(
     context: Arc<TestContext>,
 ) -> Result<()> {
     let cluster = context.cluster().await?;
-    cluster.apply(include_str!("../../manifests/node-proxier.yaml")).await?;
+    cluster.apply(include_str!("../../../systemd/manifests/node-proxier.yaml")).await?;
     let options = NodeOptions { proxy_credential: ProxyCredential::Node, ..NodeOptions::default() };
     let node = context.node(options).await?;
     let namespace = context.namespace().await?;
