@@ -96,6 +96,9 @@ impl ObjectsApi for KubeApi {
                 (Err(ApiError::Forbidden(refusal)), Some(pause)) if is_authorizer_lag(&refusal) => {
                     tokio::time::sleep(*pause).await;
                 }
+                // The server looks the pod up that the token is bound to, in a cache that may not
+                // have a new pod yet; a service account may come a moment after its namespace.
+                (Err(ApiError::NotFound(_)), Some(pause)) => tokio::time::sleep(*pause).await,
                 (answer, _) => return answer,
             }
         }
