@@ -3,12 +3,14 @@
 
 use std::error::Error;
 
-const PROTOS: [&str; 5] = [
+const PROTOS: [&str; 7] = [
     "runtime/v1.proto",
+    "containerd/content.proto",
     "containerd/events.proto",
     "containerd/images.proto",
     "containerd/service.proto",
     "containerd/types.proto",
+    "grpc/health.proto",
 ];
 
 /// Messages that hold secrets; `src/redact.rs` says how they are printed instead.

@@ -10,8 +10,13 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Map, Value, json};
 
+mod seeing;
+mod serving;
+mod shown;
 #[cfg(test)]
 mod tests;
+
+pub use seeing::{Asked, Output, SeeArguments, SettingFlags};
 
 /// How the text of a flag becomes the value of its field.
 #[derive(Clone, Copy)]
@@ -25,10 +30,20 @@ enum Form {
     Taints,
     /// `key=value`, comma separated.
     Map,
+    /// `key:value`, comma separated; a key may come again, and the flag too.
+    Headers,
 }
 
-/// Flag, field of KubeletConfiguration v1beta1, form, help.
-const FIELD_FLAGS: [(&str, &str, Form, &str); 26] = [
+/// Flag, field of KubeletConfiguration v1beta1 (`outer.inner` for one inside another), form, help.
+type FieldFlag = (&'static str, &'static str, Form, &'static str);
+
+const FIELD_FLAGS: [FieldFlag; 36] = [
+    (
+        "allowed-unsafe-sysctls",
+        "allowedUnsafeSysctls",
+        Form::List,
+        "Sysctls that pods may set beside the safe ones; a trailing * stands for the rest",
+    ),
     (
         "cgroup-driver",
         "cgroupDriver",
@@ -38,6 +53,18 @@ const FIELD_FLAGS: [(&str, &str, Form, &str); 26] = [
     ("cgroup-root", "cgroupRoot", Form::Text, "Cgroup that the pods' cgroups stand in"),
     ("cluster-dns", "clusterDNS", Form::List, "Addresses of the cluster's DNS servers"),
     ("cluster-domain", "clusterDomain", Form::Text, "Domain of the cluster"),
+    (
+        "container-log-max-files",
+        "containerLogMaxFiles",
+        Form::Number,
+        "Most files of a container's log, 2 or more",
+    ),
+    (
+        "container-log-max-size",
+        "containerLogMaxSize",
+        Form::Text,
+        "Size from which a container's log is rotated",
+    ),
     (
         "container-runtime-endpoint",
         "containerRuntimeEndpoint",
@@ -50,10 +77,29 @@ const FIELD_FLAGS: [(&str, &str, Form, &str); 26] = [
     ("eviction-hard", "evictionHard", Form::Map, "Thresholds kept free, signal=quantity"),
     ("fail-cgroupv1", "failCgroupV1", Form::Bool, "Refuse to run on cgroup v1"),
     ("fail-swap-on", "failSwapOn", Form::Bool, "Refuse to run while swap is on"),
+    (
+        "file-check-frequency",
+        "fileCheckFrequency",
+        Form::Text,
+        "How often manifests are looked for, beside when the directory changes",
+    ),
     ("healthz-bind-address", "healthzBindAddress", Form::Text, "Address of the health endpoint"),
     ("healthz-port", "healthzPort", Form::Number, "Port of the health endpoint, 0 for none"),
+    (
+        "http-check-frequency",
+        "httpCheckFrequency",
+        Form::Text,
+        "How often the URL of static pods is asked",
+    ),
     ("image-service-endpoint", "imageServiceEndpoint", Form::Text, "Socket of the image service"),
     ("kube-reserved", "kubeReserved", Form::Map, "Resources kept for Kubernetes daemons"),
+    ("manifest-url", "staticPodURL", Form::Text, "URL of static pods"),
+    (
+        "manifest-url-header",
+        "staticPodURLHeader",
+        Form::Headers,
+        "Headers sent to that URL, key:value",
+    ),
     ("max-pods", "maxPods", Form::Number, "Most pods on this node"),
     (
         "node-status-update-frequency",
@@ -68,8 +114,33 @@ const FIELD_FLAGS: [(&str, &str, Form, &str); 26] = [
     ("register-node", "registerNode", Form::Bool, "Create the Node object"),
     ("register-with-taints", "registerWithTaints", Form::Taints, "Taints of a newly created Node"),
     ("resolv-conf", "resolvConf", Form::Text, "resolv.conf that pods inherit from"),
+    (
+        "rotate-certificates",
+        "rotateCertificates",
+        Form::Bool,
+        "Renew the client certificate before it ends",
+    ),
+    (
+        "rotate-server-certificates",
+        "serverTLSBootstrap",
+        Form::Bool,
+        "Ask the cluster for the serving certificate, and renew it",
+    ),
     ("serialize-image-pulls", "serializeImagePulls", Form::Bool, "Pull one image at a time"),
     ("system-reserved", "systemReserved", Form::Map, "Resources kept for the system"),
+    (
+        "volume-stats-agg-period",
+        "volumeStatsAggPeriod",
+        Form::Text,
+        "Volumes are looked at no more often; a negative one is never",
+    ),
+];
+
+/// How many dead containers are kept; these have no field in KubeletConfiguration.
+const DEAD_CONTAINER_FLAGS: [(&str, &str); 3] = [
+    ("minimum-container-ttl-duration", "Age up to which a dead container is kept"),
+    ("maximum-dead-containers-per-container", "Dead containers kept of each, -1 for all"),
+    ("maximum-dead-containers", "Dead containers kept of all pods, -1 for all"),
 ];
 
 /// What the command line says.
@@ -90,6 +161,10 @@ pub struct RunArguments {
     pub cloud_provider: Option<String>,
     pub kubelet_version: Option<String>,
     pub container_logs_dir: Option<PathBuf>,
+    /// Texts of the three flags that limit dead containers, in the order of `--help`.
+    pub dead_containers: [Option<String>; 3],
+    pub image_credential_provider_config: Option<PathBuf>,
+    pub image_credential_provider_bin_dir: Option<PathBuf>,
     /// Log verbosity as the kubelet counts it, 0 to 10.
     pub verbosity: u8,
     pub parts: Parts,
@@ -110,6 +185,8 @@ pub enum Parts {
 #[derive(Debug, PartialEq)]
 pub enum Invocation {
     Run(Box<RunArguments>),
+    /// Look at the proxy's rules, or remove them.
+    See(Box<SeeArguments>),
     /// Text to print; help or version.
     Print(String),
 }
@@ -125,6 +202,9 @@ pub fn parse(program: &str, arguments: &[String]) -> Result<Invocation, String> 
         Ok(matches) if as_kubelet => run_arguments(&matches).map(Box::new).map(Invocation::Run),
         Ok(matches) => match matches.subcommand() {
             Some(("run", matches)) => run_arguments(matches).map(Box::new).map(Invocation::Run),
+            Some((name, matches)) if seeing::is_one(name) => {
+                seeing::arguments(name, matches).map(Box::new).map(Invocation::See)
+            }
             _ => Ok(Invocation::Print(noded_command().render_help().to_string())),
         },
         Err(error) if !error.use_stderr() => Ok(Invocation::Print(error.to_string())),
@@ -145,6 +225,7 @@ fn noded_command() -> Command {
         .about("Makes this machine a Kubernetes node: pods through containerd, Services through iptables")
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand(run_command("run"))
+        .subcommands(seeing::commands())
 }
 
 fn run_command(name: &'static str) -> Command {
@@ -153,7 +234,7 @@ fn run_command(name: &'static str) -> Command {
         .args_override_self(true)
         .arg(text("config", "KubeletConfiguration file"))
         .arg(text("config-dir", "Directory of *.conf files merged over the configuration file"))
-        .arg(text("kubeconfig", "Credential of the node"))
+        .arg(text("kubeconfig", "Credential of the node; without one only static pods run"))
         .arg(text("bootstrap-kubeconfig", "Credential used to obtain the node's own"))
         .arg(text("cert-dir", "Directory of the certificates obtained for the node"))
         .arg(text("proxy-config", "KubeProxyConfiguration file"))
@@ -165,15 +246,24 @@ fn run_command(name: &'static str) -> Command {
         .arg(text("cloud-provider", "external, or empty"))
         .arg(text("kubelet-version", "Kubernetes version to publish"))
         .arg(text("container-logs-dir", "Directory of links to container logs"))
+        .arg(text(
+            "image-credential-provider-config",
+            "CredentialProviderConfig file, or a directory of them",
+        ))
+        .arg(text("image-credential-provider-bin-dir", "Directory of credential provider plugins"))
         .arg(text("verbosity", "Log verbosity, 0 to 10").short('v').visible_alias("v"))
         .arg(switch("no-proxy", "Leave the proxy part out"))
         .arg(switch("no-kubelet", "Leave the kubelet part out").conflicts_with("no-proxy"));
-    for (flag, _, form, help) in FIELD_FLAGS {
+    for (flag, help) in DEAD_CONTAINER_FLAGS {
+        command = command.arg(text(flag, help).allow_hyphen_values(true));
+    }
+    for (flag, _, form, help) in field_flags() {
         let argument = text(flag, help);
         command = command.arg(match form {
             Form::Bool => {
                 argument.num_args(0..=1).require_equals(true).default_missing_value("true")
             }
+            Form::Headers => argument.action(ArgAction::Append),
             _ => argument,
         });
     }
@@ -192,9 +282,11 @@ fn run_arguments(matches: &ArgMatches) -> Result<RunArguments, String> {
     let get = |name: &str| matches.get_one::<String>(name).filter(|text| !text.is_empty()).cloned();
     let path = |name: &str| get(name).map(PathBuf::from);
     let mut overlay = Map::new();
-    for (flag, field, form, _) in FIELD_FLAGS {
-        if let Some(text) = matches.get_one::<String>(flag) {
-            overlay.insert(field.to_owned(), field_value(flag, form, text)?);
+    for (flag, field, form, _) in field_flags() {
+        if let Some(texts) = matches.get_many::<String>(flag) {
+            // Only a flag that may be repeated has several.
+            let text = texts.map(String::as_str).collect::<Vec<_>>().join(",");
+            set_field(&mut overlay, field, field_value(flag, form, &text)?);
         }
     }
     let verbosity = match get("verbosity") {
@@ -221,6 +313,9 @@ fn run_arguments(matches: &ArgMatches) -> Result<RunArguments, String> {
         cloud_provider: get("cloud-provider"),
         kubelet_version: get("kubelet-version"),
         container_logs_dir: path("container-logs-dir"),
+        dead_containers: DEAD_CONTAINER_FLAGS.map(|(flag, _)| get(flag)),
+        image_credential_provider_config: path("image-credential-provider-config"),
+        image_credential_provider_bin_dir: path("image-credential-provider-bin-dir"),
         verbosity,
         parts: match (matches.get_flag("no-proxy"), matches.get_flag("no-kubelet")) {
             (true, _) => Parts::KubeletOnly,
@@ -229,6 +324,22 @@ fn run_arguments(matches: &ArgMatches) -> Result<RunArguments, String> {
         },
         overlay,
     })
+}
+
+fn field_flags() -> impl Iterator<Item = FieldFlag> {
+    FIELD_FLAGS.into_iter().chain(serving::FLAGS)
+}
+
+/// Sets the field at a dotted path.
+fn set_field(object: &mut Map<String, Value>, path: &str, value: Value) {
+    let Some((outer, inner)) = path.split_once('.') else {
+        object.insert(path.to_owned(), value);
+        return;
+    };
+    let below = object.entry(outer).or_insert_with(|| Value::Object(Map::new()));
+    if let Value::Object(below) = below {
+        set_field(below, inner, value);
+    }
 }
 
 fn field_value(flag: &str, form: Form, text: &str) -> Result<Value, String> {
@@ -246,6 +357,17 @@ fn field_value(flag: &str, form: Form, text: &str) -> Result<Value, String> {
         Form::Map => Value::Object(
             pairs(flag, text)?.into_iter().map(|(key, value)| (key, json!(value))).collect(),
         ),
+        Form::Headers => {
+            let mut headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for item in list(text) {
+                let (key, value) = item
+                    .split_once(':')
+                    // The value may be a secret.
+                    .ok_or_else(|| format!("--{flag}: an item is not of the form key:value"))?;
+                headers.entry(key.trim().to_owned()).or_default().push(value.to_owned());
+            }
+            json!(headers)
+        }
         Form::Taints => {
             json!(
                 list(text)

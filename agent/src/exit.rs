@@ -16,6 +16,10 @@ pub enum ExitReason {
     Machine = 5,
     /// The container runtime never answered, or does not speak CRI v1.
     Runtime = 6,
+    /// The API server cannot be reached, or refuses; only commands that look once give up on it.
+    ApiServer = 7,
+    /// What a command was asked about does not exist.
+    NotFound = 8,
 }
 
 /// An error that ends the process, with the exit code that says what kind it is.

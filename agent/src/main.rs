@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use agent::cli::{self, Invocation};
 use agent::exit::{ExitReason, Fatal};
-use agent::{startup, telemetry};
+use agent::{commands, startup, telemetry};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args();
@@ -17,8 +17,17 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Invocation::Run(run)) => {
-            telemetry::start(run.verbosity);
-            end(startup::run(*run))
+            let verbosity = telemetry::start(run.verbosity);
+            end(startup::run(*run, verbosity))
+        }
+        Ok(Invocation::See(see)) => {
+            let mut said = String::new();
+            let result = commands::run(*see, &mut said);
+            let _ = std::io::stdout().write_all(said.as_bytes());
+            match result {
+                Ok(code) => ExitCode::from(code),
+                Err(fatal) => end(Err(fatal.into())),
+            }
         }
         Err(message) => end(Err(Fatal::new(ExitReason::Usage, message).into())),
     }

@@ -4,27 +4,36 @@
 //! because everything is rebuilt from the API, the runtime and the kernel.
 
 mod credential;
-mod kubelet;
+pub(crate) mod kubelet;
+mod logs;
+mod pods;
 mod proxy;
+mod server;
+mod signed_certificate;
+mod static_pods;
+mod stats;
+mod streams;
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::adapters::kube::{KubeApi, Kubeconfig};
+use crate::adapters::kube::{ConnectError, KubeApi, Kubeconfig};
 use crate::adapters::linux::allocator;
 use crate::cli::{Parts, RunArguments};
 use crate::exit::{ExitReason, Fatal};
-use crate::telemetry::Causes;
+use crate::status::Readiness;
+use crate::telemetry::{Causes, LogVerbosity};
 
 /// The tasks of the daemon. Each promises never to end; the value says how it did.
 type Tasks = JoinSet<(&'static str, String)>;
 
 /// Runs the daemon until it is told to stop (SIGTERM, SIGINT), which leaves all pods running, or
 /// until something fails that only a restart can mend.
-pub fn run(arguments: RunArguments) -> anyhow::Result<()> {
+pub fn run(arguments: RunArguments, verbosity: LogVerbosity) -> anyhow::Result<()> {
     allocator::limit_arenas();
     if !nix::unistd::geteuid().is_root() {
         let message = "noded must run as root: it makes cgroups, mounts and iptables rules";
@@ -40,12 +49,12 @@ pub fn run(arguments: RunArguments) -> anyhow::Result<()> {
         .thread_name("noded")
         .enable_all()
         .build()?;
-    let result = runtime.block_on(daemon(arguments));
+    let result = runtime.block_on(daemon(arguments, verbosity));
     runtime.shutdown_background();
     result
 }
 
-async fn daemon(arguments: RunArguments) -> anyhow::Result<()> {
+async fn daemon(arguments: RunArguments, verbosity: LogVerbosity) -> anyhow::Result<()> {
     let mut tasks = Tasks::new();
     let hostname = kubelet::hostname(&arguments)?;
     let (config, without_effect) = crate::config::load::load_agent(&arguments, hostname)
@@ -56,11 +65,16 @@ async fn daemon(arguments: RunArguments) -> anyhow::Result<()> {
         tracing::warn!(fields, "configuration fields are accepted and have no effect yet");
     }
     tracing::info!(node = config.node_name, version = env!("CARGO_PKG_VERSION"), "starting");
-    if arguments.parts != Parts::ProxyOnly {
-        kubelet::start(&config, &arguments, &mut tasks).await?;
-    }
-    if arguments.parts != Parts::KubeletOnly {
-        proxy::start(&arguments, &config, &mut tasks).await?;
+    let readiness = Readiness::default();
+    let identity = match arguments.parts {
+        Parts::ProxyOnly => None,
+        _ => {
+            let told = (readiness.clone(), verbosity);
+            kubelet::start(&config, &arguments, told, &mut tasks).await?
+        }
+    };
+    if arguments.parts != Parts::KubeletOnly && !is_standalone(&arguments) {
+        proxy::start(&arguments, &config, &readiness, identity, &mut tasks).await?;
     }
     spawn(&mut tasks, "memory trim", trim_memory());
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -82,6 +96,16 @@ async fn daemon(arguments: RunArguments) -> anyhow::Result<()> {
     }
 }
 
+/// Whether this node has no API server: only static pods run and no Services are programmed. A
+/// proxy alone needs one in any case.
+fn is_standalone(arguments: &RunArguments) -> bool {
+    arguments.parts != Parts::ProxyOnly
+        && arguments.kubeconfig.is_none()
+        && arguments.bootstrap_kubeconfig.is_none()
+        && arguments.proxy_kubeconfig.is_none()
+        && arguments.proxy_config.is_none()
+}
+
 /// Adds a task that should run for ever.
 fn spawn(tasks: &mut Tasks, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
     tasks.spawn(async move {
@@ -101,15 +125,21 @@ fn spawn_with_end<E: std::fmt::Display>(
 
 /// The API server as the kubeconfig at `path` lets this node use it. `flag` is the flag to name
 /// when it is missing.
-fn connect(path: Option<&std::path::Path>, flag: &str, node_name: &str) -> Result<KubeApi, Fatal> {
-    let fatal = |message: String| Fatal::new(ExitReason::Credentials, message);
-    let path = path.ok_or_else(|| {
-        fatal(format!("no kubeconfig is given; point {flag} to the credential of this node"))
-    })?;
-    let kubeconfig = Kubeconfig::load(path).map_err(|error| fatal(Causes(&error).to_string()))?;
-    KubeApi::connect(&kubeconfig, node_name).map_err(|error| {
-        fatal(format!("kubeconfig {} cannot be used: {}", path.display(), Causes(&error)))
-    })
+pub(crate) fn connect(path: Option<&Path>, flag: &str, node_name: &str) -> Result<KubeApi, Fatal> {
+    let path = path.ok_or_else(|| no_kubeconfig(flag))?;
+    let kubeconfig = Kubeconfig::load(path)
+        .map_err(|error| Fatal::new(ExitReason::Credentials, Causes(&error).to_string()))?;
+    KubeApi::connect(&kubeconfig, node_name).map_err(|error| unusable(path, &error))
+}
+
+fn no_kubeconfig(flag: &str) -> Fatal {
+    let message = format!("no kubeconfig is given; point {flag} to the credential of this node");
+    Fatal::new(ExitReason::Credentials, message)
+}
+
+fn unusable(path: &Path, error: &ConnectError) -> Fatal {
+    let message = format!("kubeconfig {} cannot be used: {}", path.display(), Causes(error));
+    Fatal::new(ExitReason::Credentials, message)
 }
 
 /// Gives memory back that the first lists needed for a moment, and then what piled up.

@@ -1,9 +1,10 @@
 //! Generated types and gRPC stubs, client and server, of what a node agent says to a container
-//! runtime.
+//! runtime and to the containers in it.
 //!
 //! - [`runtime::v1`]: the Container Runtime Interface, complete as of `k8s.io/cri-api` v0.36.3.
 //! - [`containerd`]: the event stream of containerd and those of its events that tell of a change
-//!   in a pod.
+//!   in a pod; the reading side of its content store, which shows how far a pull is.
+//! - [`grpc`]: the health service that containers can have for probes.
 //!
 //! A container runtime's messages may be larger than tonic's limit of 4 MiB: clients have to raise
 //! it with `max_decoding_message_size` (the kubelet's limit is 16 MiB).
@@ -31,7 +32,7 @@ pub mod runtime {
     }
 }
 
-/// containerd's own API, as far as its event stream goes; laid out as its protobuf packages are.
+/// containerd's own API, as far as its event stream and its content store go; laid out as its protobuf packages are.
 pub mod containerd {
     /// What happened to containers, tasks and sandboxes.
     #[allow(clippy::all, reason = "generated code")]
@@ -55,12 +56,31 @@ pub mod containerd {
             }
         }
 
+        /// The content store.
+        pub mod content {
+            #[allow(clippy::all, clippy::too_many_lines, reason = "generated code")]
+            pub mod v1 {
+                tonic::include_proto!("containerd.services.content.v1");
+            }
+        }
+
         /// What happened to images.
         pub mod images {
             #[allow(clippy::all, reason = "generated code")]
             pub mod v1 {
                 tonic::include_proto!("containerd.services.images.v1");
             }
+        }
+    }
+}
+
+/// Services that every gRPC server may have.
+pub mod grpc {
+    /// Whether a server can take requests.
+    pub mod health {
+        #[allow(clippy::all, reason = "generated code")]
+        pub mod v1 {
+            tonic::include_proto!("grpc.health.v1");
         }
     }
 }

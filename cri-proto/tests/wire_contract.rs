@@ -36,7 +36,7 @@ fn cri_is_the_published_contract_in_both_directions() {
 
 #[test]
 fn containerd_elements_agree_with_the_published_ones() {
-    let files = ["events", "images", "service", "types"];
+    let files = ["content", "events", "images", "service", "types"];
     let mut differences = Vec::new();
     for file in files {
         let ours = compile(&format!("containerd/{file}.proto"));

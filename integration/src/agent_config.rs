@@ -35,7 +35,7 @@ pub fn kubelet_configuration(node: &Node) -> Value {
         "clusterDNS": [CLUSTER_DNS],
         "clusterDomain": CLUSTER_DOMAIN,
         "resolvConf": "/etc/resolv.conf",
-        "containerRuntimeEndpoint": node.runtime().endpoint(),
+        "containerRuntimeEndpoint": node.runtime_endpoint(),
         "staticPodPath": node.manifests(),
         // A test machine's disk may be nearly full; tests of eviction set their own limits.
         "evictionHard": {
@@ -50,12 +50,12 @@ pub fn kubelet_configuration(node: &Node) -> Value {
     })
 }
 
-/// A `KubeProxyConfiguration` that fits the node.
-pub fn proxy_configuration(node: &Node, kubeconfig: &Path) -> Value {
+/// A `KubeProxyConfiguration` that fits the node of this name.
+pub fn proxy_configuration(node: &str, kubeconfig: &Path) -> Value {
     json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
-        "hostnameOverride": node.name(),
+        "hostnameOverride": node,
         "clientConnection": {"kubeconfig": kubeconfig},
         "mode": "iptables",
         "clusterCIDR": "10.244.0.0/16,fd00:244::/56",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::agent_config::{kubelet_configuration, overlay, proxy_configuration};
 use crate::daemon::{Daemon, Program, tail};
@@ -41,7 +41,7 @@ impl Files {
         let pki = node.cluster().pki();
         let mut kubelet = kubelet_configuration(node);
         overlay(&mut kubelet, &node.options().kubelet_config);
-        let mut proxy = proxy_configuration(node, &files.proxy_kubeconfig);
+        let mut proxy = proxy_configuration(node.name(), &files.proxy_kubeconfig);
         overlay(&mut proxy, &node.options().proxy_config);
         let json = |value: &Value| serde_json::to_string_pretty(value);
         // JSON is YAML.
@@ -82,7 +82,7 @@ impl AgentProcess {
             ("--hostname-override", node.name().to_owned()),
             ("--node-ip", node_ips(node)),
             ("--root-dir", path(node.root_directory())),
-            ("--container-runtime-endpoint", node.runtime().endpoint()),
+            ("--container-runtime-endpoint", node.runtime_endpoint()),
             ("--proxy-config", path(files.proxy_config)),
             ("--proxy-kubeconfig", path(files.proxy_kubeconfig)),
         ];
@@ -95,6 +95,39 @@ impl AgentProcess {
         if let Some(filter) = std::env::var_os(LOG_FILTER) {
             program = program.env(LOG_FILTER, filter);
         }
+        Ok(Self::new(vec![program]))
+    }
+
+    /// The agent under test, or the kubelet in its place, on a node that has no API server: its
+    /// configuration alone, no credential. Not started.
+    pub fn standalone(node: &Node) -> Result<Self> {
+        let cluster = node.cluster();
+        let peers = crate::node::peers_wanted();
+        let binary = if peers {
+            cluster.ground().binary("kubelet")
+        } else {
+            let noded = cluster.run().agent();
+            noded.context("there is no noded binary: build it or set NODED_BIN")?.to_owned()
+        };
+        let mut config = kubelet_configuration(node);
+        overlay(&mut config, &node.options().kubelet_config);
+        // Both ask the API server who may call them.
+        config["authentication"] = json!({"webhook": {"enabled": false}});
+        config["authorization"] = json!({"mode": "AlwaysAllow"});
+        let file = node.directory().join("standalone.yaml");
+        fs::write(&file, serde_json::to_string_pretty(&config)?)?;
+        let subcommand: &[&str] = if peers { &[] } else { &["run"] };
+        let program = Program::new(binary, node.directory().join("noded.log"))
+            .args(subcommand)
+            .args([
+                format!("--config={}", file.display()),
+                format!("--root-dir={}", node.root_directory().display()),
+                format!("--hostname-override={}", node.name()),
+                format!("--node-ip={}", node_ips(node)),
+            ])
+            .args(&node.options().agent_args)
+            .env("RUST_BACKTRACE", "1")
+            .inside(Arc::clone(node.namespaces()));
         Ok(Self::new(vec![program]))
     }
 

@@ -94,6 +94,18 @@ impl ApiClient {
         Ok(String::from_utf8_lossy(&content).into_owned())
     }
 
+    /// The answer at a path that comes bit by bit, such as a log that is followed.
+    pub async fn open(&self, path: &str) -> Result<reqwest::Response> {
+        let url = format!("{}{path}", self.server);
+        let response = self.client.get(url).send().await.with_context(|| path.to_owned())?;
+        let status = response.status();
+        if !status.is_success() {
+            let content = response.bytes().await.unwrap_or_default();
+            return Err(anyhow::Error::new(refusal(status, &content)).context(path.to_owned()));
+        }
+        Ok(response)
+    }
+
     /// The object or list at a path, such as `/api/v1/nodes/a`.
     pub async fn get(&self, path: &str) -> Result<Value> {
         self.call_json(Method::GET, path, Body::Empty).await

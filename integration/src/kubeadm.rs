@@ -16,14 +16,17 @@ use crate::node::Node;
 use crate::real_cluster::Cluster;
 use crate::wait::{self, Look};
 
-/// The token of every test cluster; it guards nothing.
-const TOKEN: &str = "abcdef.0123456789abcdef";
+/// The bootstrap token of every test cluster; it guards nothing.
+pub const TOKEN: &str = "abcdef.0123456789abcdef";
 /// How long `kubeadm join` may take, a TLS bootstrap included.
 const JOIN_LIMIT: Duration = Duration::from_secs(90);
 
 /// Puts into the cluster what `kubeadm init` would: the bootstrap token, the rights to join with
 /// it, `cluster-info` and the configuration for new nodes. Twice is as good as once.
 pub async fn prepare(cluster: &Cluster) -> Result<()> {
+    // kubeadm does not expect another one at the same work.
+    static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _turn = ONE_AT_A_TIME.lock().await;
     let kubeadm = |args: &[&str], config: &PathBuf| {
         let mut command = std::process::Command::new(cluster.ground().binary("kubeadm"));
         command.args(args).arg("--config").arg(config);

@@ -24,10 +24,13 @@
 //! | certificates and kubeconfigs | [`pki`] |
 //! | segment with nodes and an outsider | [`netns`], [`namespaces`] |
 //! | node: files, containerd, agent | [`node`], [`node_space`], [`real_runtime`] |
+//! | faults between agent and containerd | [`cri_proxy`] |
 //! | noded, or kubelet and kube-proxy | [`agent_process`], [`peers`], [`agent_config`] |
+//! | a proxy alone, the rules it wrote | [`proxy_host`], [`saved_rules`] |
 //! | `kubeadm join` | [`kubeadm`] |
 //! | cluster DNS | [`dns`] |
-//! | pods, what happens inside them | [`pods`], [`in_pod`] |
+//! | `kubectl top`, pages of metrics | [`metrics_server`], [`exposition`] |
+//! | pods, what happens inside them | [`pods`], [`in_pod`], [`story`] |
 //! | a registry to pull from | [`registry`] |
 //! | Services, packets | [`services`], [`traffic`] |
 //! | picking, running and reporting tests | [`runner`], [`context`], [`artifacts`], [`wait`] |
@@ -40,12 +43,16 @@ pub mod api_client;
 pub mod artifacts;
 pub mod console;
 pub mod context;
+pub mod cri_proxy;
 pub mod daemon;
 pub mod dns;
+pub mod exposition;
 pub mod ground;
 pub mod in_pod;
 pub mod isolation;
 pub mod kubeadm;
+pub mod kubectl;
+pub mod metrics_server;
 pub mod namespaces;
 pub mod netns;
 pub mod node;
@@ -53,12 +60,15 @@ pub mod node_space;
 pub mod peers;
 pub mod pki;
 pub mod pods;
+pub mod proxy_host;
 pub mod real_cluster;
 pub mod real_runtime;
 pub mod registry;
 pub mod resource;
 pub mod runner;
+pub mod saved_rules;
 pub mod services;
+pub mod story;
 pub mod traffic;
 pub mod wait;
 pub mod watch;

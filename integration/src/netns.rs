@@ -31,6 +31,10 @@ const OUTSIDE: u8 = 250;
 /// Last number of the first node's address, less one.
 const BEFORE_NODES: u8 = 10;
 
+/// Without one of its own, a bridge has the least of its ports' addresses, so that a node that comes
+/// or goes would take the control plane from the others until they ask for its address again.
+const BRIDGE_MAC: &str = "02:00:00:00:00:01";
+
 const fn address_v4(host: u8) -> Ipv4Addr {
     Ipv4Addr::new(172, 30, 0, host)
 }
@@ -87,7 +91,7 @@ impl Network {
             None,
             &format!(
                 "link set lo up\n\
-             link add br0 type bridge\n\
+             link add br0 address {BRIDGE_MAC} type bridge\n\
              addr add {CONTROL_PLANE}/24 dev br0\n\
              addr add {CONTROL_PLANE_V6}/64 dev br0 nodad\n\
              link set br0 up\n"

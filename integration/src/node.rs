@@ -10,6 +10,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::Value;
 
 use crate::agent_process::AgentProcess;
+use crate::cri_proxy::CriProxy;
 use crate::ground::Lane;
 use crate::isolation::cgroups;
 use crate::namespaces::Namespaces;
@@ -42,6 +43,8 @@ pub struct NodeOptions {
     pub proxy_credential: ProxyCredential,
     /// More command line arguments for the agent, of the peers for the kubelet.
     pub agent_args: Vec<String>,
+    /// Whether the agent speaks to its containerd through a [`CriProxy`].
+    pub cri_proxy: bool,
 }
 
 /// Address families of a node's pods.
@@ -75,6 +78,7 @@ impl Default for NodeOptions {
             proxy_config: Value::Null,
             proxy_credential: ProxyCredential::Proxy,
             agent_args: Vec::new(),
+            cri_proxy: false,
         }
     }
 }
@@ -87,6 +91,7 @@ pub struct Node {
     space: NodeSpace,
     place: Place,
     runtime: Runtime,
+    cri_proxy: Option<CriProxy>,
     cluster: Arc<Cluster>,
     agent: Mutex<Option<Arc<AgentProcess>>>,
 }
@@ -113,6 +118,10 @@ impl Node {
         )
         .await?;
         runtime.import(&options.images).await?;
+        let cri_proxy = match options.cri_proxy {
+            true => Some(CriProxy::start(&directory.join("cri-proxy.sock"), &runtime.socket())?),
+            false => None,
+        };
         fs::create_dir_all(directory.join("kubelet"))?;
         fs::create_dir_all(directory.join("manifests"))?;
         Ok(Self {
@@ -122,6 +131,7 @@ impl Node {
             space,
             place,
             runtime,
+            cri_proxy,
             cluster: Arc::clone(cluster),
             agent: Mutex::default(),
         })
@@ -149,6 +159,17 @@ impl Node {
     #[must_use]
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    /// The proxy before its containerd; errors when the test asked for none.
+    pub fn cri_proxy(&self) -> Result<&CriProxy> {
+        self.cri_proxy.as_ref().context("the node was made without a CRI proxy")
+    }
+
+    /// The CRI endpoint that the agent is told.
+    #[must_use]
+    pub fn runtime_endpoint(&self) -> String {
+        self.cri_proxy.as_ref().map_or_else(|| self.runtime.endpoint(), CriProxy::endpoint)
     }
 
     /// Its namespaces, to look at rules and mounts or to run something there.

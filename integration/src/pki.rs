@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -59,10 +60,22 @@ impl Authority {
         &self.pair.certificate
     }
 
-    /// A client certificate.
+    /// A client certificate, good for as long as a test may think of.
     pub fn client(&self, identity: Identity<'_>) -> Result<Pair> {
-        let mut params = parameters(identity.user, identity.group, &[])?;
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(client_parameters(identity)?)
+    }
+
+    /// A client certificate signed so long ago and good for so long from now.
+    pub fn client_around_now(
+        &self,
+        identity: Identity<'_>,
+        (age, left): (Duration, Duration),
+    ) -> Result<Pair> {
+        let mut params = client_parameters(identity)?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        let epoch = rcgen::date_time_ymd(1970, 1, 1);
+        params.not_before = epoch + (now - age);
+        params.not_after = epoch + (now + left);
         self.sign(params)
     }
 
@@ -80,6 +93,12 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
         Ok(Pair { certificate, key: key.serialize_pem() })
     }
+}
+
+fn client_parameters(identity: Identity<'_>) -> Result<CertificateParams> {
+    let mut params = parameters(identity.user, identity.group, &[])?;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    Ok(params)
 }
 
 fn parameters(name: &str, group: Option<&str>, hosts: &[&str]) -> Result<CertificateParams> {
@@ -158,13 +177,18 @@ impl Pki {
 
     /// Text of a kubeconfig with a client certificate of this identity.
     pub fn kubeconfig(&self, identity: Identity<'_>) -> Result<String> {
-        let pair = self.authority.client(identity)?;
+        Ok(self.kubeconfig_of(&self.authority.client(identity)?))
+    }
+
+    /// Text of a kubeconfig with this client certificate.
+    #[must_use]
+    pub fn kubeconfig_of(&self, pair: &Pair) -> String {
         let user = format!(
             "    client-certificate-data: {}\n    client-key-data: {}\n",
-            BASE64_STANDARD.encode(pair.certificate),
-            BASE64_STANDARD.encode(pair.key)
+            BASE64_STANDARD.encode(&pair.certificate),
+            BASE64_STANDARD.encode(&pair.key)
         );
-        Ok(self.kubeconfig_with(&user))
+        self.kubeconfig_with(&user)
     }
 
     /// Text of a kubeconfig with a bearer token, such as a bootstrap token.

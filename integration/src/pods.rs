@@ -135,10 +135,12 @@ pub async fn wait_gone(cluster: &Cluster, path: &str, limit: Duration) -> Result
     .await
 }
 
-/// The status of a container of a pod.
+/// The status of a container of a pod, whichever list it stands in.
 pub fn container_status<'a>(pod: &'a Value, container: &str) -> Result<&'a Value> {
-    let statuses = pod["status"]["containerStatuses"].as_array();
-    match statuses.into_iter().flatten().find(|status| status["name"] == container) {
+    let lists = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
+    let mut statuses =
+        lists.iter().flat_map(|list| pod["status"][*list].as_array().into_iter().flatten());
+    match statuses.find(|status| status["name"] == container) {
         Some(status) => Ok(status),
         None => bail!("no status of container {container}: {}", pod["status"]),
     }

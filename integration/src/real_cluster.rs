@@ -28,6 +28,10 @@ use crate::watch::Watch;
 /// How long the API server may take to be ready; six seconds on two idle cores.
 const START_LIMIT: Duration = Duration::from_secs(90);
 
+/// How long the controllers may take to furnish a namespace: after an absence of the API server
+/// they come back with a wait of up to half a minute, one after the other.
+const ACCOUNT_LIMIT: Duration = Duration::from_secs(180);
+
 /// The administrator's identity.
 const ADMIN: Identity<'static> = Identity { user: "admin", group: Some("system:masters") };
 
@@ -164,6 +168,18 @@ impl Cluster {
         Ok(())
     }
 
+    /// Starts controller manager and scheduler anew, the former with more command line arguments
+    /// than it usually has. Does not wait for either.
+    pub async fn restart_controllers(&self, args: &[&str]) -> Result<()> {
+        let others = std::mem::take(&mut self.running().others);
+        for daemon in &others {
+            daemon.kill().await?;
+        }
+        let controllers = self.programs.controllers.clone().args(args);
+        self.running().others = vec![controllers.start()?, self.programs.scheduler.start()?];
+        Ok(())
+    }
+
     /// Ends all parts, in the order that lets none complain.
     pub async fn stop(&self) -> Result<()> {
         let Running { etcd, api_server, others } = std::mem::take(&mut *self.running());
@@ -284,7 +300,7 @@ impl Cluster {
         self.create(&object).await?;
         let account = format!("/api/v1/namespaces/{name}/serviceaccounts/default");
         let roots = format!("/api/v1/namespaces/{name}/configmaps/kube-root-ca.crt");
-        wait::until("default service account", Duration::from_secs(30), || async {
+        wait::until("default service account", ACCOUNT_LIMIT, || async {
             for path in [&account, &roots] {
                 if self.client.find(path).await?.is_none() {
                     return Ok(Look::NotYet(format!("no {path}")));

@@ -11,7 +11,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub mod conntrack;
 pub mod file;
+mod mode;
+
+pub use conntrack::ConntrackSettings;
+pub use mode::{BindFailures, ModeSettings, ProxyMode};
 
 /// IP family; the proxy plans and writes each on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,11 +85,25 @@ pub enum NodePortAddresses {
     Primary,
     /// On local addresses within these networks.
     Within(Vec<IpNet>),
+    /// On the node's primary address of each family, and on local addresses within these networks.
+    PrimaryAnd(Vec<IpNet>),
+}
+
+impl NodePortAddresses {
+    /// The listed networks; empty where local addresses are not matched with any.
+    pub fn networks(&self) -> &[IpNet] {
+        match self {
+            Self::All | Self::Primary => &[],
+            Self::Within(networks) | Self::PrimaryAnd(networks) => networks,
+        }
+    }
 }
 
 /// Configuration of the proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyConfig {
+    /// Which back end writes the rules.
+    pub mode: ProxyMode,
     /// Name of the Node; endpoints with this `nodeName` are local.
     pub node_name: Arc<str>,
     /// Node addresses, at most one per family; a family without one takes it from the Node object.
@@ -103,6 +122,12 @@ pub struct ProxyConfig {
     pub min_sync_period: Duration,
     /// Time between checks for lost rules, and the longest time until a failed sync is retried.
     pub sync_period: Duration,
+    /// What takes the place of the five settings of the same names in nftables mode.
+    pub nftables: ModeSettings,
+    /// What follows when a server of the proxy finds its port taken.
+    pub bind_failures: BindFailures,
+    /// Size and timeouts of connection tracking.
+    pub conntrack: ConntrackSettings,
     /// Where the health of the proxy is served; nothing when switched off.
     pub healthz_bind_address: Option<SocketAddr>,
     /// Where the metrics are served; nothing when switched off.
@@ -113,6 +138,7 @@ impl ProxyConfig {
     /// The defaults of kube-proxy v1.36 in iptables mode, for the node of that name.
     pub fn new(node_name: impl Into<Arc<str>>) -> Self {
         Self {
+            mode: ProxyMode::default(),
             node_name: node_name.into(),
             node_ips: Vec::new(),
             local_traffic: LocalTraffic::ClusterCidrs(Vec::new()),
@@ -122,9 +148,25 @@ impl ProxyConfig {
             masquerade_bit: 14,
             min_sync_period: Duration::from_secs(1),
             sync_period: Duration::from_secs(30),
+            nftables: ModeSettings::nftables(),
+            bind_failures: BindFailures::default(),
+            conntrack: ConntrackSettings::default(),
             healthz_bind_address: Some(SocketAddr::from(([0, 0, 0, 0], 10256))),
             metrics_bind_address: Some(SocketAddr::from(([127, 0, 0, 1], 10249))),
         }
+    }
+
+    /// The configuration with the settings of nftables mode in force.
+    pub fn in_nftables_mode(mut self) -> Self {
+        let settings = self.nftables.clone();
+        self.masquerade_all = settings.masquerade_all;
+        self.masquerade_bit = settings.masquerade_bit;
+        self.min_sync_period = settings.min_sync_period;
+        self.sync_period = settings.sync_period;
+        self.node_port_addresses = settings.node_port_addresses;
+        // They never do in this mode, and what would let them in is not to be switched on.
+        self.localhost_node_ports = false;
+        self
     }
 
     /// Everything that is wrong with the configuration; empty when it can be run.

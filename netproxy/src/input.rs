@@ -8,6 +8,12 @@
 //! as [`Parsed::Invalid`], so that one bad endpoint never hides the others of its object.
 //! **Source.** `core/v1` Service, `discovery.k8s.io/v1` EndpointSlice, v1.36.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
 mod address;
 mod metadata;
 mod node;
@@ -16,7 +22,7 @@ mod slice;
 
 pub use address::{Parsed, parse_cidr, parse_ip};
 pub use metadata::{Metadata, ObjectKey};
-pub use node::{NodeAddressKind, NodeFacts};
+pub use node::{NodeAddressKind, NodeEligibility, NodeFacts};
 pub use service::{
     AffinityConfig, ClientIpConfig, IngressIp, LoadBalancerStatus, Protocol, Service, ServiceSpec,
     ServiceSpecPort, ServiceStatus, ServiceType, SessionAffinity, TrafficPolicy,
@@ -55,8 +61,14 @@ pub enum ServiceChange {
     NodeApplied(Box<NodeFacts>),
     /// The own Node object is gone; the facts known last stay in use.
     NodeDeleted,
+    /// All networks that addresses of Services come from (ServiceCIDR), a whole list each time.
+    /// Nothing waits for it: old clusters have no such objects.
+    ServiceCidrsApplied(Vec<IpNet>),
     /// The list of this kind is complete.
     Synced(ObjectKind),
+    /// These addresses of pods on this node take no traffic, whatever the slices still say; told
+    /// whole each time. For who knows of pods before the API does.
+    LocalDown(Arc<BTreeSet<IpAddr>>),
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 
 pub mod changes;
 pub mod endpoint;
+pub mod port_facts;
 pub mod service_port;
 pub mod slices;
 pub mod traffic_policy;

@@ -5,14 +5,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use netproxy::config::{IpFamily, LocalTraffic, ProxyConfig};
+use netproxy::config::{IpFamily, LocalTraffic, NodePortAddresses, ProxyConfig};
 use netproxy::conntrack::Flow;
 use netproxy::input::{ObjectKey, Parsed, Protocol};
 use netproxy::testing::build::LOCAL_NODE;
+use netproxy::testing::fake_iptables::Fault;
 use netproxy::testing::{
     FakeConntrack, FakeIptables, FakeMachine, ServiceBuilder, SliceBuilder, node, service, slice,
 };
-use netproxy::{Backends, FamilyStatus, ObjectKind, ProxyError, ProxyStatus, ServiceChange};
+use netproxy::{
+    Backends, FamilyStatus, Finding, ObjectKind, ProxyError, ProxyStatus, ServiceChange,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, advance, sleep, timeout};
@@ -41,11 +44,11 @@ impl Proxy {
         let (changes, received) = mpsc::channel(16);
         let (publish, status) = watch::channel(ProxyStatus::default());
         let stop = CancellationToken::new();
-        let backends = Backends {
-            iptables: [(IpFamily::V4, iptables.clone() as _)].into(),
-            conntrack: conntrack.clone(),
-            machine: machine.clone(),
-        };
+        let backends = Backends::over_iptables(
+            [(IpFamily::V4, iptables.clone() as _)].into(),
+            conntrack.clone(),
+            machine.clone(),
+        );
         let task = tokio::spawn(netproxy::run(config, received, backends, publish, stop.clone()));
         Self { iptables, conntrack, machine, changes: Some(changes), status, stop, task }
     }
@@ -192,6 +195,48 @@ async fn change_writes_only_chains_of_its_service() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn endpoint_that_the_node_knows_to_be_down_is_left_out_until_it_is_up() {
+    let web = web(1).with(|service| service.spec.has_selector = true);
+    let slice = backends(1).local("10.180.0.7");
+    let mut proxy = Proxy::synced(vec![web.applied(), slice.applied()]).await;
+    assert!(proxy.has("10.180.0.7:80"));
+    let address = "10.180.0.7".parse().unwrap();
+    proxy.send(ServiceChange::LocalDown(Arc::new([address].into()))).await;
+    proxy.settled().await;
+    assert!(!proxy.has("10.180.0.7:80") && proxy.has(&to_web(1)));
+    proxy.send(ServiceChange::LocalDown(Arc::default())).await;
+    proxy.settled().await;
+    assert!(proxy.has("10.180.0.7:80"));
+    proxy.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_service_is_told_left_out_and_tried_again_without_a_change() {
+    let mut proxy = Proxy::synced(vec![web(1).applied(), backends(1).applied()]).await;
+    proxy.iptables.set_fault(Some(Fault::Refuse(to_web(2))));
+    for change in [web(2).applied(), backends(2).applied(), backends(3).applied()] {
+        proxy.send(change).await;
+    }
+    proxy.send(web(3).applied()).await;
+    proxy.settled().await;
+    assert!(proxy.has(&to_web(3)) && !proxy.has(&to_web(2)));
+    let refused = |proxy: &Proxy| {
+        let findings = proxy.family().findings.into_iter();
+        let found = findings.filter(|finding| matches!(finding, Finding::Refused { .. }));
+        found.map(|finding| finding.to_string()).collect::<Vec<_>>().join("")
+    };
+    assert!(refused(&proxy).contains("a/web2"), "{}", refused(&proxy));
+    proxy.iptables.set_fault(None);
+    sleep(Duration::from_secs(60)).await;
+    assert!(proxy.has(&to_web(2)));
+    assert_eq!(refused(&proxy), "");
+    proxy.iptables.take_calls();
+    sleep(Duration::from_secs(1000)).await;
+    assert!(proxy.iptables.take_writes().is_empty());
+    proxy.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn equal_list_and_restart_write_nothing() {
     let objects = vec![web(1).applied(), backends(1).applied()];
     let proxy = Proxy::synced(objects.clone()).await;
@@ -326,15 +371,60 @@ async fn udp_flows_of_gone_endpoints_are_cleared_after_the_rules_changed() {
     proxy.settled().await;
     assert_eq!(proxy.conntrack.dumps(), dumps, "no UDP service changed");
 
-    // A failed look is repeated with the next sync.
+    // A failed look is repeated, without any further change.
     proxy.conntrack.fail_next_dump();
     sleep(Duration::from_secs(2)).await;
     proxy.send(dns_backends("10.180.0.2").applied()).await;
     proxy.settled().await;
-    assert_eq!(proxy.conntrack.flows(), [stale, other]);
-    proxy.send(web(2).applied()).await;
-    proxy.settled().await;
+    assert_eq!(proxy.conntrack.flows(), [other, stale]);
+    sleep(Duration::from_secs(2)).await;
     assert_eq!(proxy.conntrack.flows(), [other]);
+    let status = proxy.family().conntrack;
+    assert_eq!((status.deleted, status.last.unwrap().failure), (1, None));
+    proxy.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_never_wait_for_connection_tracking() {
+    let mut proxy =
+        Proxy::synced(vec![dns().applied(), dns_backends("10.180.0.1").applied()]).await;
+    let stale = flow("172.30.0.10:53", "10.180.0.1:53");
+    proxy.conntrack.add(stale);
+    let held = proxy.conntrack.hold_dumps();
+    for number in 2..5 {
+        sleep(Duration::from_secs(2)).await;
+        proxy.send(dns_backends(&format!("10.180.0.{number}")).applied()).await;
+        proxy.settled().await;
+        assert!(proxy.has(&format!("--to-destination 10.180.0.{number}:53")));
+    }
+    assert_eq!(proxy.conntrack.flows(), [stale]);
+    let dumps = proxy.conntrack.dumps();
+    drop(held);
+    proxy.pause().await;
+    assert_eq!(proxy.conntrack.flows(), []);
+    assert_eq!(proxy.conntrack.dumps(), dumps + 1, "only the newest state is looked at again");
+    proxy.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_ports_follow_the_addresses_of_the_machine() {
+    let mut config = config();
+    let networks = vec!["192.168.0.0/24".parse().unwrap()];
+    config.node_port_addresses = NodePortAddresses::Within(networks);
+    let mut proxy = Proxy::over(FakeIptables::new(IpFamily::V4), config);
+    proxy.list(vec![]).await;
+    proxy.settled().await;
+    let dispatch = |address: &str| format!("-A KUBE-SERVICES -d {address}/32 ");
+    assert!(proxy.has(&dispatch("192.168.0.2")));
+    sleep(Duration::from_secs(2)).await;
+    proxy.iptables.take_calls();
+    proxy.machine.set_addresses(&["192.168.0.2", "10.9.9.9"]);
+    proxy.pause().await;
+    assert!(proxy.iptables.take_calls().is_empty(), "no address that counts");
+    proxy.machine.set_addresses(&["192.168.0.7", "10.9.9.9"]);
+    proxy.settled().await;
+    assert!(proxy.has(&dispatch("192.168.0.7")));
+    assert!(!proxy.has(&dispatch("192.168.0.2")));
     proxy.stop().await;
 }
 

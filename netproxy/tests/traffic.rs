@@ -1,4 +1,4 @@
-//! Packets in, endpoints or verdicts out.
+//! Packets in, endpoints or verdicts out, for both back ends.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -10,13 +10,17 @@ use std::sync::Arc;
 use netproxy::config::{IpFamily, LocalTraffic, NodePortAddresses, ProxyConfig};
 use netproxy::input::Protocol;
 use netproxy::iptables::parse::LiveTables;
+use netproxy::model::port_facts::PortFacts;
 use netproxy::model::service_port::service_ports;
 use netproxy::model::slices::endpoints;
+use netproxy::nftables::state::{Key, NftState, SetName};
+use netproxy::nftables::{NftPlan, TableContext};
 use netproxy::rules::context::MachineFacts;
 use netproxy::rules::{ProxyView, RuleContext, plan};
 use netproxy::testing::build::LOCAL_NODE;
 use netproxy::testing::{
-    Fate, Packet, ServiceBuilder, SliceBuilder, Verdict, live_tables, node, service, slice,
+    Fate, NftTracer, Packet, ServiceBuilder, SliceBuilder, Verdict, live_tables, node, service,
+    slice,
 };
 
 const POD: &str = "10.0.0.2";
@@ -40,11 +44,17 @@ fn config() -> ProxyConfig {
     config
 }
 
+/// The rules of both back ends for the same services.
+struct Tables {
+    iptables: LiveTables,
+    nftables: NftState,
+}
+
 fn tables(
     config: &ProxyConfig,
     family: IpFamily,
     services: &[(ServiceBuilder, SliceBuilder)],
-) -> LiveTables {
+) -> Tables {
     let local_addresses = local_addresses(family);
     let machine = MachineFacts {
         local_addresses: &local_addresses,
@@ -52,15 +62,37 @@ fn tables(
         liberal_conntrack: false,
     };
     let context = RuleContext::new(config, family, &node(&[NODE, NODE_V6]), machine);
+    let mut nftables = NftPlan::new(TableContext::new(&context));
     let mut view = ProxyView { context, services: Vec::new() };
     for (service, slice) in services {
-        let slice = slice.clone().build();
-        for port in service_ports(&service.clone().build(), family) {
+        let (service, slice) = (service.clone().build(), slice.clone().build());
+        let mut all = Vec::new();
+        for port in service_ports(&service, family) {
             let endpoints = endpoints([&slice], &port.name, family, LOCAL_NODE);
+            all.push(PortFacts::new(port.clone(), endpoints.clone(), &view.context.topology));
             view.services.push((port, endpoints));
         }
+        nftables.replace_service(&service.metadata.key(), &all);
     }
-    live_tables(&plan(&view))
+    Tables { iptables: live_tables(&plan(&view)), nftables: nftables.state() }
+}
+
+/// All fates under iptables, which have to be those under nftables too.
+fn fates(tables: &Tables, packet: &Packet) -> String {
+    let iptables = told(&packet.fates(&tables.iptables));
+    let nftables = told(&NftTracer::new(&tables.nftables).fates(packet));
+    let differs = match (iptables.as_str(), nftables.as_str()) {
+        // Other ports of cluster addresses are rejected.
+        ("Unchanged", "Rejected") => {
+            let destination = Key::Address(packet.destination);
+            tables.nftables.entry(SetName::ClusterIps, &destination).is_some()
+        }
+        // There are no node ports on loopback.
+        (_, "Unchanged") => packet.destination.is_loopback(),
+        _ => false,
+    };
+    assert!(differs || iptables == nftables, "{packet:?}: {iptables}, but {nftables}");
+    iptables
 }
 
 /// A packet from one of the usual places.
@@ -91,8 +123,8 @@ fn told(fates: &BTreeSet<Fate>) -> String {
     text.trim_end().to_owned()
 }
 
-fn tcp(tables: &LiveTables, source: &str, destination: &str, port: u16) -> String {
-    told(&packet(source, destination, port, Protocol::Tcp).fates(tables))
+fn tcp(tables: &Tables, source: &str, destination: &str, port: u16) -> String {
+    fates(tables, &packet(source, destination, port, Protocol::Tcp))
 }
 
 fn p80(name: &str, address: &str) -> ServiceBuilder {
@@ -104,7 +136,7 @@ fn two_endpoints(name: &str) -> SliceBuilder {
 }
 
 /// Three services with two endpoints: policies Cluster, external Local, internal Local.
-fn matrix(config: &ProxyConfig) -> LiveTables {
+fn matrix(config: &ProxyConfig) -> Tables {
     let svc = |name: &str, address: &str, port: u16, vip: &str| {
         p80(name, address).node_port(port).load_balancer_ip(vip)
     };
@@ -126,7 +158,7 @@ fn matrix(config: &ProxyConfig) -> LiveTables {
 }
 
 /// `2` or `L` for both endpoints or the local one, `+` or `-` for the source.
-fn cell(tables: &LiveTables, source: &str, destination: &str, port: u16) -> &'static str {
+fn cell(tables: &Tables, source: &str, destination: &str, port: u16) -> &'static str {
     match tcp(tables, source, destination, port).as_str() {
         "10.180.0.1:80 10.180.1.1:80" => "2-",
         "10.180.0.1:80+ 10.180.1.1:80+" => "2+",
@@ -239,7 +271,7 @@ fn protocols_and_ports_are_kept_apart() {
         .endpoint("10.180.0.1");
     let tables = tables(&config(), IpFamily::V4, &[(dns, backends)]);
     let fate = |destination: &str, port, protocol| {
-        told(&packet(POD, destination, port, protocol).fates(&tables))
+        fates(&tables, &packet(POD, destination, port, protocol))
     };
     assert_eq!(fate("172.30.0.42", 53, Protocol::Udp), "10.180.0.1:53");
     assert_eq!(fate("172.30.0.42", 53, Protocol::Tcp), "10.180.0.1:5353");
@@ -353,6 +385,7 @@ fn known_client_sticks_to_its_endpoint() {
     let web = p80("a/b", "172.30.0.41").affinity(60).node_port(3001);
     let tables = tables(&config(), IpFamily::V4, &[(web, two_endpoints("a/b"))]);
     let list = tables
+        .iptables
         .chains
         .iter()
         .find(|(key, rules)| {
@@ -361,9 +394,9 @@ fn known_client_sticks_to_its_endpoint() {
         .map(|(key, _)| key.name.clone())
         .unwrap();
     let mut packet = packet(OUTSIDE, NODE, 3001, Protocol::Tcp);
-    assert_eq!(told(&packet.fates(&tables)), "10.180.0.1:80+ 10.180.1.1:80+");
+    assert_eq!(told(&packet.fates(&tables.iptables)), "10.180.0.1:80+ 10.180.1.1:80+");
     packet.known_in.push(list);
-    assert_eq!(told(&packet.fates(&tables)), "10.180.1.1:80+");
+    assert_eq!(told(&packet.fates(&tables.iptables)), "10.180.1.1:80+");
 }
 
 #[test]
@@ -376,7 +409,7 @@ fn health_check_ports_are_open_without_endpoints() {
         netproxy::rules::ruleset::Table::Filter,
         "KUBE-NODEPORTS",
     );
-    assert_eq!(tables.chains[&chain].len(), 1);
+    assert_eq!(tables.iptables.chains[&chain].len(), 1);
 }
 
 #[test]
@@ -386,9 +419,9 @@ fn interfaces_tell_pods_apart() {
     let tables = matrix(&config);
     let mut packet = packet(POD, "172.30.0.41", 80, Protocol::Tcp);
     packet.interface = Some("veth12".into());
-    assert_eq!(told(&packet.fates(&tables)), "10.180.0.1:80 10.180.1.1:80");
+    assert_eq!(fates(&tables, &packet), "10.180.0.1:80 10.180.1.1:80");
     packet.interface = Some("eth0".into());
-    assert_eq!(told(&packet.fates(&tables)), "10.180.0.1:80+ 10.180.1.1:80+");
+    assert_eq!(fates(&tables, &packet), "10.180.0.1:80+ 10.180.1.1:80+");
     packet.interface = None;
-    assert_eq!(told(&packet.fates(&tables)), "10.180.0.1:80+ 10.180.1.1:80+");
+    assert_eq!(fates(&tables, &packet), "10.180.0.1:80+ 10.180.1.1:80+");
 }

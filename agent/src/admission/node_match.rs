@@ -8,8 +8,36 @@ use super::AdmitDecision;
 use crate::model::{Pod, PodSource};
 use crate::reason::admission as reason;
 
-/// Refuses a pod whose node selector or required node affinity the Node does not match.
-pub(super) fn affinity(pod: &Pod, _admitted: &[Pod], node: &api::Node) -> Option<AdmitDecision> {
+const OS_LABEL: &str = "kubernetes.io/os";
+const OS: &str = "linux";
+
+/// The refusal of a pod for another operating system.
+pub(super) fn operating_system(pod: &Pod) -> Option<AdmitDecision> {
+    let label = pod.object().metadata.labels.as_ref().and_then(|labels| labels.get(OS_LABEL));
+    if label.is_some_and(|os| os != OS) {
+        return Some(AdmitDecision::reject(
+            reason::POD_OS_SELECTOR_NODE_LABEL_DOES_NOT_MATCH,
+            "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label",
+        ));
+    }
+    let os = pod.spec().os.as_ref().map(|os| os.name.as_str());
+    os.is_some_and(|os| os != OS).then(|| {
+        AdmitDecision::reject(
+            reason::POD_OS_NOT_SUPPORTED,
+            "Failed to admit pod as the OS field doesn't match node OS",
+        )
+    })
+}
+
+/// Whether the pod is bound to this Node, or to none.
+pub(super) fn name(pod: &Pod, node: &api::Node) -> bool {
+    let wanted = pod.spec().node_name.as_deref().filter(|name| !name.is_empty());
+    let name = node.metadata.name.as_deref();
+    wanted.is_none() || name.is_none() || wanted == name
+}
+
+/// Whether the Node matches the pod's node selector and required node affinity.
+pub(super) fn affinity(pod: &Pod, node: &api::Node) -> bool {
     let empty = BTreeMap::new();
     let labels = node.metadata.labels.as_ref().unwrap_or(&empty);
     let name = node.metadata.name.as_deref().unwrap_or_default();
@@ -26,12 +54,7 @@ pub(super) fn affinity(pod: &Pod, _admitted: &[Pod], node: &api::Node) -> Option
     let required = required.is_none_or(|required| {
         required.node_selector_terms.iter().any(|term| term_matches(term, labels, name))
     });
-    (!selected || !required).then(|| {
-        AdmitDecision::reject(
-            reason::NODE_AFFINITY,
-            "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
-        )
-    })
+    selected && required
 }
 
 /// A term without any expression matches nothing.
@@ -72,27 +95,16 @@ fn requirement_holds(requirement: &api::NodeSelectorRequirement, value: Option<&
     }
 }
 
-/// Refuses a pod that does not tolerate one of the Node's NoExecute taints. Static pods are not
-/// judged: they tolerate everything.
-pub(super) fn taints(pod: &Pod, _admitted: &[Pod], node: &api::Node) -> Option<AdmitDecision> {
-    if pod.source() != PodSource::Api {
-        return None;
-    }
+/// Whether the pod tolerates all NoExecute taints of the Node. Static pods tolerate everything.
+pub(super) fn taints(pod: &Pod, node: &api::Node) -> bool {
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
     let tolerations = pod.spec().tolerations.as_deref().unwrap_or_default();
-    let intolerable = taints
-        .iter()
-        .filter(|taint| taint.effect == "NoExecute")
-        .any(|taint| !tolerations.iter().any(|toleration| tolerates(toleration, taint)));
-    intolerable.then(|| {
-        AdmitDecision::reject(
-            reason::TAINT_TOLERATION,
-            "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate",
-        )
-    })
+    let mut expelling = taints.iter().filter(|taint| taint.effect == "NoExecute");
+    pod.source() != PodSource::Api
+        || expelling.all(|taint| tolerations.iter().any(|toleration| tolerates(toleration, taint)))
 }
 
-fn tolerates(toleration: &api::Toleration, taint: &api::Taint) -> bool {
+pub(super) fn tolerates(toleration: &api::Toleration, taint: &api::Taint) -> bool {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let (key, effect) = (text(&toleration.key), text(&toleration.effect));
     if !effect.is_empty() && effect != taint.effect || !key.is_empty() && key != taint.key {

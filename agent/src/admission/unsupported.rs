@@ -31,24 +31,28 @@ pub fn unsupported_field(pod: &Pod) -> Option<Unsupported> {
             volumes.enumerate().find_map(|(index, volume)| volume_field(index, volume))
         })
         .or_else(|| {
-            let containers = spec.containers.iter().enumerate();
-            containers.into_iter().find_map(|(index, container)| container_field(index, container))
+            let init = spec.init_containers.iter().flatten();
+            containers_field(pod, "initContainers", init)
         })
+        .or_else(|| containers_field(pod, "containers", spec.containers.iter()))
+        .or_else(|| containers_field(pod, "ephemeralContainers", pod.ephemeral_containers().iter()))
+}
+
+fn containers_field<'a>(
+    pod: &Pod,
+    list: &str,
+    containers: impl Iterator<Item = &'a api::Container>,
+) -> Option<Unsupported> {
+    let mut numbered = containers.enumerate();
+    numbered.find_map(|(index, spec)| {
+        let prefix = format!("spec.{list}[{index}].");
+        container_field(&prefix, spec).or_else(|| mount_field(&prefix, spec, pod))
+    })
 }
 
 fn pod_field(spec: &api::PodSpec) -> Option<Unsupported> {
     let filled = |list: usize| list > 0;
     let checks = [
-        (
-            filled(spec.init_containers.iter().flatten().count()),
-            "initContainers",
-            "init containers are",
-        ),
-        (
-            filled(spec.ephemeral_containers.iter().flatten().count()),
-            "ephemeralContainers",
-            "ephemeral containers are",
-        ),
         (
             filled(spec.resource_claims.iter().flatten().count()),
             "resourceClaims",
@@ -97,7 +101,8 @@ fn foreign_kind(volume: &api::Volume) -> Option<&'static str> {
         || volume.config_map.is_some()
         || volume.secret.is_some()
         || volume.downward_api.is_some()
-        || volume.projected.is_some();
+        || volume.projected.is_some()
+        || volume.image.is_some();
     if made {
         return None;
     }
@@ -105,7 +110,6 @@ fn foreign_kind(volume: &api::Volume) -> Option<&'static str> {
         (volume.persistent_volume_claim.is_some(), "persistentVolumeClaim"),
         (volume.csi.is_some(), "csi"),
         (volume.ephemeral.is_some(), "ephemeral"),
-        (volume.image.is_some(), "image"),
         (volume.nfs.is_some(), "nfs"),
         (volume.iscsi.is_some(), "iscsi"),
         (volume.fc.is_some(), "fc"),
@@ -117,32 +121,12 @@ fn foreign_kind(volume: &api::Volume) -> Option<&'static str> {
     Some(known.unwrap_or("unknown"))
 }
 
-fn container_field(index: usize, container: &api::Container) -> Option<Unsupported> {
-    let prefix = format!("spec.containers[{index}].");
-    let hooks = container.lifecycle.as_ref();
+fn container_field(prefix: &str, container: &api::Container) -> Option<Unsupported> {
     let checks = [
-        (container.startup_probe.is_some(), "startupProbe", "startup probes are"),
-        (container.liveness_probe.is_some(), "livenessProbe", "liveness probes are"),
-        (container.readiness_probe.is_some(), "readinessProbe", "readiness probes are"),
-        (
-            hooks.is_some_and(|hooks| hooks.post_start.is_some()),
-            "lifecycle.postStart",
-            "lifecycle hooks are",
-        ),
-        (
-            hooks.is_some_and(|hooks| hooks.pre_stop.is_some()),
-            "lifecycle.preStop",
-            "lifecycle hooks are",
-        ),
         (
             container.volume_devices.as_ref().is_some_and(|devices| !devices.is_empty()),
             "volumeDevices",
             "block volumes are",
-        ),
-        (
-            container.restart_policy.is_some(),
-            "restartPolicy",
-            "restart policies of single containers are",
         ),
         (
             container.resources.as_ref().is_some_and(|r| r.claims.iter().flatten().count() > 0),
@@ -158,29 +142,30 @@ fn container_field(index: usize, container: &api::Container) -> Option<Unsupport
             "windows options are",
         ),
     ];
-    first(&checks, &prefix)
-        .or_else(|| mount_field(&prefix, container))
-        .or_else(|| env_field(&prefix, container))
+    first(&checks, prefix).or_else(|| rule_field(prefix, container))
 }
 
-fn mount_field(prefix: &str, container: &api::Container) -> Option<Unsupported> {
+fn rule_field(prefix: &str, container: &api::Container) -> Option<Unsupported> {
+    let rules = container.restart_policy_rules.iter().flatten().enumerate();
+    rules.into_iter().find_map(|(index, rule)| {
+        let checks =
+            [(rule.action == "RestartAllContainers", "action", "restarting all containers is")];
+        first(&checks, &format!("{prefix}restartPolicyRules[{index}]."))
+    })
+}
+
+/// The runtime itself takes the part of an image that a sub path names.
+fn mount_field(prefix: &str, container: &api::Container, pod: &Pod) -> Option<Unsupported> {
+    let volumes = pod.spec().volumes.as_deref().unwrap_or_default();
+    let of_image = |name: &str| volumes.iter().any(|v| v.name == name && v.image.is_some());
     let mounts = container.volume_mounts.iter().flatten().enumerate();
     mounts.into_iter().find_map(|(index, mount)| {
         let set = |path: &Option<String>| path.as_ref().is_some_and(|path| !path.is_empty());
         let checks = [
-            (set(&mount.sub_path), "subPath", "sub paths are"),
+            (set(&mount.sub_path) && !of_image(&mount.name), "subPath", "sub paths are"),
             (set(&mount.sub_path_expr), "subPathExpr", "sub paths are"),
         ];
         first(&checks, &format!("{prefix}volumeMounts[{index}]."))
-    })
-}
-
-fn env_field(prefix: &str, container: &api::Container) -> Option<Unsupported> {
-    let variables = container.env.iter().flatten().enumerate();
-    variables.into_iter().find_map(|(index, variable)| {
-        let from = variable.value_from.as_ref()?;
-        let checks = [(from.file_key_ref.is_some(), "fileKeyRef", "variables from files are")];
-        first(&checks, &format!("{prefix}env[{index}].valueFrom."))
     })
 }
 

@@ -106,12 +106,20 @@ pub trait ObjectsApi: Send + Sync {
     async fn get_config_map(&self, namespace: &str, name: &str)
     -> Result<api::ConfigMap, ApiError>;
     async fn get_secret(&self, namespace: &str, name: &str) -> Result<api::Secret, ApiError>;
+    async fn get_service_account(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<api::ServiceAccount, ApiError>;
     /// Watches one ConfigMap by name: `Some` for each new state, `None` when it does not exist.
     fn watch_config_map(
         &self,
         namespace: &str,
         name: &str,
     ) -> mpsc::Receiver<Option<Arc<api::ConfigMap>>>;
+    /// Watches one Secret by name, as [`Self::watch_config_map`] does.
+    fn watch_secret(&self, namespace: &str, name: &str)
+    -> mpsc::Receiver<Option<Arc<api::Secret>>>;
     /// Services of the namespace that have a cluster IP, from a watch that starts with the first
     /// call. Waits for the first list; `None` when it does not come within 10 s.
     async fn services_in(&self, namespace: &str) -> Option<Vec<EnvService>>;

@@ -6,24 +6,47 @@
 //! second place to forget one; what comes back is our model. Implementations live in `adapters`,
 //! doubles in `testing`.
 
+mod authn_api;
 mod cgroups;
+mod checkpoint;
 mod csr_api;
+mod dialer;
 mod images;
 mod kube_api;
 mod machine;
+mod manifests;
 mod mounter;
 mod runtime;
+mod streaming;
+mod usage;
 
+pub use authn_api::{AuthnApi, BearerToken};
 pub use cgroups::{CgroupError, CgroupLimits, Cgroups};
+pub use checkpoint::Checkpoints;
 pub use csr_api::CsrApi;
-pub use images::{ImageError, ImageService, LocalImage, RegistryAuth};
+pub use dialer::{DialError, Dialer, GrpcHealth, HttpAnswer, HttpCall, HttpScheme};
+pub use images::{
+    ContentStore, CredentialPlugins, ImageError, ImageService, Ingest, Layer, LocalImage,
+    PluginCall, PluginError, RegistryAuth,
+};
 pub use kube_api::{
     ApiError, ApiEvent, EnvService, EnvServicePort, EventSink, NodesApi, ObjectsApi, PodWatchEvent,
     PodsApi,
 };
 pub use machine::{Machine, MachineCapacity, MachineIdentity};
+pub use manifests::{ManifestFile, ManifestFiles, ManifestUrl, ManifestUrlError};
 pub use mounter::{MountEntry, MountError, Mounter};
 pub use runtime::{
     CgroupDriver, Containers, ListedContainer, ListedSandbox, ListedState, RuntimeCondition,
     RuntimeError, RuntimeFacts, RuntimeStatus, RuntimeVersion, Sandboxes,
+};
+pub use streaming::{
+    ContainerStreams, Duplex, ExecOutput, Streaming, StreamingServer, StreamingServerError,
+    UpgradeAnswer, UpgradeCall,
+};
+pub use usage::{
+    CgroupDetail, CgroupUsage, CpuDetail, CpuTopology, CpuUsage, Detail, DeviceIo, DiskUsage,
+    FsUsage, InterfaceUsage, LayerUsage, MemoryDetail, MemoryUsage, NetworkUsage, PidsUsage,
+    Pressure, Pressures, ProcessUsage, RuntimeFileSystems, RuntimeFs, RuntimeUsage, Stall,
+    SwapUsage, Throttling, Traffic, Usage,
 };

@@ -82,3 +82,36 @@ fn help_is_printed_and_not_an_error() {
     assert!(matches!(parse_line("noded run --help"), Ok(Invocation::Print(_))));
     assert!(matches!(parse_line("noded"), Ok(Invocation::Print(_))));
 }
+
+#[test]
+fn headers_of_the_manifest_url_add_up() {
+    let run = run("noded run --manifest-url=http://a/ --manifest-url-header=x:1,y:a:b \
+                   --manifest-url-header x:2 --http-check-frequency=5s --file-check-frequency 3s");
+    assert_eq!(
+        Value::Object(run.overlay),
+        json!({"staticPodURL": "http://a/", "staticPodURLHeader": {"x": ["1", "2"], "y": ["a:b"]},
+            "httpCheckFrequency": "5s", "fileCheckFrequency": "3s"})
+    );
+    assert!(
+        parse_line("noded run --manifest-url-header=secret").unwrap_err().contains("key:value")
+    );
+}
+
+#[test]
+fn flags_of_the_kubelet_server_set_fields_inside_fields() {
+    let arguments = run(
+        "kubelet --anonymous-auth=false --authentication-token-webhook --authorization-mode=Webhook \
+         --client-ca-file=/ca.crt --read-only-port=0 --tls-cipher-suites=a,b",
+    );
+    let wanted = json!({
+        "authentication": {
+            "anonymous": {"enabled": false},
+            "webhook": {"enabled": true},
+            "x509": {"clientCAFile": "/ca.crt"},
+        },
+        "authorization": {"mode": "Webhook"},
+        "readOnlyPort": 0,
+        "tlsCipherSuites": ["a", "b"],
+    });
+    assert_eq!(Value::Object(arguments.overlay), wanted);
+}

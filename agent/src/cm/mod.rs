@@ -22,4 +22,4 @@ pub mod limits;
 pub mod names;
 mod task;
 
-pub use task::{CmError, CmHandle, CmTask, NodeLimits};
+pub use task::{CmError, CmHandle, CmTask, NodeLimits, SweptOrphans};

@@ -14,6 +14,7 @@ use super::names::CgroupNames;
 use crate::boundary::{ApiEvent, CgroupDriver, CgroupError, CgroupLimits, Cgroups, Machine};
 use crate::config::CgroupConfig;
 use crate::events::{EventsHandle, node_reference};
+use crate::metrics::{CgroupMetrics, CgroupOperation};
 use crate::model::qos::{QosClass, pod_qos_class};
 use crate::model::resources::{self, Resources};
 use crate::model::{Pod, PodUid};
@@ -78,10 +79,19 @@ pub struct NodeLimits {
     pub huge_page_sizes: Vec<u64>,
 }
 
+/// What became of cgroups that nobody knows.
+#[derive(Debug, Default)]
+pub struct SweptOrphans {
+    /// Whose are gone.
+    pub removed: Vec<PodUid>,
+    /// Why others are not; a later try may succeed.
+    pub stuck: Vec<CmError>,
+}
+
 enum Request {
     Ensure { pod: Box<Pod>, answer: oneshot::Sender<Result<PathBuf, CmError>> },
     Remove { uid: PodUid, answer: oneshot::Sender<Result<(), CmError>> },
-    RemoveOrphans { known: HashSet<PodUid>, answer: oneshot::Sender<Result<Vec<PodUid>, CmError>> },
+    RemoveOrphans { known: HashSet<PodUid>, answer: oneshot::Sender<Result<SweptOrphans, CmError>> },
 }
 
 /// Asks for cgroups. Cheap to clone.
@@ -105,8 +115,8 @@ impl CmHandle {
     }
 
     /// Removes the cgroups of pods that are not in `known` and were not made by `ensure_pod` since
-    /// the start. Answers whose; one that cannot be removed is logged and not among them.
-    pub async fn remove_orphans(&self, known: HashSet<PodUid>) -> Result<Vec<PodUid>, CmError> {
+    /// the start.
+    pub async fn remove_orphans(&self, known: HashSet<PodUid>) -> Result<SweptOrphans, CmError> {
         self.ask(|answer| Request::RemoveOrphans { known, answer }).await
     }
 
@@ -145,6 +155,7 @@ pub struct CmTask {
 struct Tree {
     names: CgroupNames,
     cgroups: Arc<dyn Cgroups>,
+    metrics: CgroupMetrics,
 }
 
 /// Says what became of the enforcement; a failure that lasts is said once.
@@ -183,7 +194,8 @@ impl CmTask {
             &node.huge_page_sizes,
             config.enforce_pods,
         );
-        let tree = Tree { names: CgroupNames::new(driver, &config.root), cgroups };
+        let metrics = CgroupMetrics::default();
+        let tree = Tree { names: CgroupNames::new(driver, &config.root), cgroups, metrics };
         tree.make_top(&rules).await.map_err(CmError::Setup)?;
         let (sender, requests) = mpsc::channel(QUEUE);
         let announce = Announce { node_name: node_name.to_owned(), machine, events, failed: false };
@@ -200,6 +212,14 @@ impl CmTask {
         };
         task.enforce(config.enforce_pods).await;
         Ok((CmHandle { requests: sender }, task))
+    }
+
+    /// Tells `metrics` of the work from now on.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: CgroupMetrics) -> Self {
+        metrics.version(self.tree.cgroups.version());
+        self.tree.metrics = metrics;
+        self
     }
 
     /// Serves requests until all handles are gone.
@@ -245,10 +265,21 @@ impl CmTask {
                 });
             }
             Request::RemoveOrphans { known, answer } => {
-                let ours: HashSet<PodUid> = self.pods.keys().cloned().collect();
+                // Listed before the next request is taken: whatever is made later is not in here.
+                let listed = match self.tree.pod_cgroups().await {
+                    Ok(listed) => listed,
+                    Err(error) => {
+                        let _ = answer.send(Err(CmError::List(error)));
+                        return;
+                    }
+                };
+                let is_orphan = |(uid, _): &(PodUid, QosClass)| {
+                    !known.contains(uid) && !self.pods.contains_key(uid)
+                };
+                let orphans = listed.into_iter().filter(is_orphan).collect();
                 let tree = self.tree.clone();
                 self.jobs.spawn(async move {
-                    let _ = answer.send(tree.remove_orphans(&known, &ours).await);
+                    let _ = answer.send(Ok(tree.remove_orphans(orphans).await));
                 });
             }
         }
@@ -263,7 +294,7 @@ impl CmTask {
             return;
         }
         let wanted = CgroupLimits { cpu_shares: shares, ..CgroupLimits::default() };
-        match self.tree.ensure(self.tree.names.qos(QosClass::Burstable), wanted).await {
+        match self.tree.update(self.tree.names.qos(QosClass::Burstable), wanted).await {
             Ok(()) => self.burstable_shares = shares,
             Err(error) => {
                 tracing::warn!(error = %Causes(&error), "cannot share CPU out to burstable pods");
@@ -277,7 +308,7 @@ impl CmTask {
         if !self.enforcement_due {
             return;
         }
-        let done = self.tree.ensure(self.tree.names.kubepods(), self.node_limits.clone()).await;
+        let done = self.tree.update(self.tree.names.kubepods(), self.node_limits.clone()).await;
         self.enforcement_due = done.is_err();
         if announced {
             self.announce.enforcement(&done);
@@ -318,29 +349,26 @@ impl Tree {
         Ok(())
     }
 
-    async fn remove_orphans(
-        &self,
-        known: &HashSet<PodUid>,
-        ours: &HashSet<PodUid>,
-    ) -> Result<Vec<PodUid>, CmError> {
-        let mut removed = Vec::new();
+    /// The pods that have a cgroup, with the class it stands in.
+    async fn pod_cgroups(&self) -> Result<Vec<(PodUid, QosClass)>, CgroupError> {
+        let mut found = Vec::new();
         for class in CLASSES {
             let parent = self.names.qos(class);
-            let listed = self.blocking(move |cgroups| cgroups.children(&parent)).await;
-            for name in listed.map_err(CmError::List)? {
-                let Some(uid) = self.names.pod_of(&name) else { continue };
-                if known.contains(&uid) || ours.contains(&uid) {
-                    continue;
-                }
-                match self.remove(self.names.pod(&uid, class)).await {
-                    Ok(()) => removed.push(uid),
-                    Err(error) => {
-                        tracing::warn!(pod = %uid, error = %Causes(&error), "orphaned cgroup stays");
-                    }
-                }
+            let names = self.blocking(move |cgroups| cgroups.children(&parent)).await?;
+            found.extend(names.iter().filter_map(|name| Some((self.names.pod_of(name)?, class))));
+        }
+        Ok(found)
+    }
+
+    async fn remove_orphans(&self, orphans: Vec<(PodUid, QosClass)>) -> SweptOrphans {
+        let mut swept = SweptOrphans::default();
+        for (uid, class) in orphans {
+            match self.remove(self.names.pod(&uid, class)).await {
+                Ok(()) => swept.removed.push(uid),
+                Err(error) => swept.stuck.push(error),
             }
         }
-        Ok(removed)
+        swept
     }
 
     /// Kills and removes until nothing is left. Killed processes take a moment to go, so the first
@@ -349,7 +377,8 @@ impl Tree {
         let mut wait = REMOVE_WAIT;
         for attempt in 1.. {
             let target = path.clone();
-            match self.blocking(move |cgroups| kill_and_remove(cgroups, &target)).await {
+            let destroy = move |cgroups: &dyn Cgroups| kill_and_remove(cgroups, &target);
+            match self.timed(CgroupOperation::Destroy, destroy).await {
                 Ok(()) => return Ok(()),
                 Err(source) if attempt == REMOVE_TRIES => {
                     return Err(CmError::Remove { path, source });
@@ -362,7 +391,25 @@ impl Tree {
     }
 
     async fn ensure(&self, path: PathBuf, limits: CgroupLimits) -> Result<(), CgroupError> {
-        self.blocking(move |cgroups| cgroups.ensure(&path, &limits)).await
+        let ensure = move |cgroups: &dyn Cgroups| cgroups.ensure(&path, &limits);
+        self.timed(CgroupOperation::Create, ensure).await
+    }
+
+    /// The same for a cgroup that is there.
+    async fn update(&self, path: PathBuf, limits: CgroupLimits) -> Result<(), CgroupError> {
+        let ensure = move |cgroups: &dyn Cgroups| cgroups.ensure(&path, &limits);
+        self.timed(CgroupOperation::Update, ensure).await
+    }
+
+    async fn timed(
+        &self,
+        operation: CgroupOperation,
+        call: impl FnOnce(&dyn Cgroups) -> Result<(), CgroupError> + Send + 'static,
+    ) -> Result<(), CgroupError> {
+        let began = tokio::time::Instant::now();
+        let done = self.blocking(call).await;
+        self.metrics.worked(operation, began.elapsed());
+        done
     }
 
     async fn blocking<T: Send + 'static>(

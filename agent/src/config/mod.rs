@@ -5,16 +5,34 @@
 //! **Source**: Kubernetes v1.36; precedence flag, file, default.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::admission::AllowedSysctls;
 use crate::boundary::CgroupDriver;
 
+pub use certificates::CertificateConfig;
+pub use container_logs::LogRotation;
+pub use credential_providers::{CredentialProvider, TokenAttributes, TokenCache};
+pub use pages::{Offered, PagesConfig, SystemLogs};
+pub use server::{
+    AuthenticationConfig, AuthorizationMode, CertificatePaths, Handlers, ServerConfig, TlsChoice,
+};
+pub use stats::StatsConfig;
+
+pub mod certificates;
+mod container_logs;
+pub mod credential_providers;
+pub mod effective;
 pub mod file;
 pub mod load;
+mod pages;
 pub mod proxy;
 pub mod resolve;
+pub mod server;
+mod stats;
 pub mod wire;
 
 /// What the kubelet part runs with.
@@ -32,6 +50,8 @@ pub struct AgentConfig {
     pub image_endpoint: String,
     /// `--pod-manifest-path` or `staticPodPath`.
     pub static_pod_path: Option<PathBuf>,
+    /// `--manifest-url` or `staticPodURL`, with its headers.
+    pub static_pod_url: Option<StaticPodUrl>,
     /// `podLogsDir`, default `/var/log/pods`.
     pub pod_logs_dir: PathBuf,
     /// `/var/log/containers`, the flat links to the pods' logs.
@@ -44,10 +64,50 @@ pub struct AgentConfig {
     pub healthz: Option<std::net::SocketAddr>,
     /// Port the kubelet server answers on, published as daemon endpoint; default 10250.
     pub port: u16,
+    pub server: ServerConfig,
     /// `status.nodeInfo.kubeletVersion`, e.g. `v1.36.3`.
     pub kubelet_version: String,
     pub image_pulls: ImagePulls,
     pub seccomp_default: bool,
+    /// The safe ones and `allowedUnsafeSysctls`.
+    pub allowed_sysctls: AllowedSysctls,
+    pub dead_containers: DeadContainers,
+    pub certificates: CertificateConfig,
+    pub pages: PagesConfig,
+    pub stats: StatsConfig,
+    /// The KubeletConfiguration with all defaults, as `/configz` shows it.
+    pub effective: serde_json::Value,
+    pub log_rotation: LogRotation,
+}
+
+/// How many containers that have ended are kept, for their logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadContainers {
+    /// `--minimum-container-ttl-duration`: younger ones are kept; 0 by default.
+    pub min_age: Duration,
+    /// `--maximum-dead-containers-per-container`, 1 by default; `None` is no limit.
+    pub per_container: Option<u32>,
+    /// `--maximum-dead-containers` of all pods; `None`, the default, is no limit.
+    pub total: Option<u32>,
+}
+
+impl Default for DeadContainers {
+    fn default() -> Self {
+        Self { min_age: Duration::ZERO, per_container: Some(1), total: None }
+    }
+}
+
+/// A URL that names static pods. Not shown in full: it and its headers may hold secrets.
+#[derive(Clone, PartialEq)]
+pub struct StaticPodUrl {
+    pub url: reqwest::Url,
+    pub headers: http::HeaderMap,
+}
+
+impl fmt::Debug for StaticPodUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StaticPodUrl").field("host", &self.url.host_str()).finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -114,7 +174,10 @@ pub struct Cadence {
     pub lease_duration: Duration,
     /// Deadline of a plain runtime call, 2 min.
     pub runtime_request: Duration,
+    /// Re-scan of the manifest directory, 20 s.
     pub file_check: Duration,
+    /// Poll of the manifest URL, 20 s.
+    pub http_check: Duration,
     pub max_container_restart: Duration,
 }
 
@@ -130,4 +193,21 @@ pub struct Limits {
 pub struct ImagePulls {
     /// 1 when pulls are serial (the default); `None` is no limit.
     pub parallel: Option<u32>,
+    pub verification: VerificationPolicy,
+    /// `--image-credential-provider-config`, programs found and checked.
+    pub providers: Vec<CredentialProvider>,
+}
+
+/// `imagePullCredentialsVerificationPolicy`: for which images that are present a pod must show a
+/// credential.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum VerificationPolicy {
+    NeverVerify,
+    /// For those that a pull of the node agent brought.
+    #[default]
+    NeverVerifyPreloadedImages,
+    /// For all but those of `preloadedImagesVerificationAllowlist`, by repository; an item that
+    /// ends with `/*` stands for all below.
+    NeverVerifyAllowlistedImages(Vec<String>),
+    AlwaysVerify,
 }

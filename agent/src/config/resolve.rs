@@ -6,9 +6,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::wire::{KubeletConfiguration, WireTaint};
-use super::{AgentConfig, Cadence, CgroupConfig, DnsConfig, ImagePulls, Limits, NodeConfig, Taint};
+use super::{
+    AgentConfig, Cadence, CertificateConfig, CgroupConfig, CredentialProvider, DeadContainers,
+    DnsConfig, ImagePulls, Limits, NodeConfig, StaticPodUrl, Taint, VerificationPolicy,
+};
+use crate::admission::AllowedSysctls;
 use crate::boundary::CgroupDriver;
+use crate::images::ImageReference;
 use crate::model::quantity::Quantity;
 
 #[cfg(test)]
@@ -29,15 +36,26 @@ pub struct Surroundings {
     pub external_cloud_provider: bool,
     pub kubelet_version: Option<String>,
     pub container_logs_dir: Option<PathBuf>,
+    /// Texts of the flags for dead containers: least age, most per container, most of all.
+    pub dead_containers: [Option<String>; 3],
+    pub credential_providers: Vec<CredentialProvider>,
+    pub cert_dir: Option<PathBuf>,
+    /// What is in force, for those who ask.
+    pub effective: Value,
 }
 
 /// Collects problems while values are read.
-struct Reader {
-    problems: Vec<String>,
+pub(super) struct Reader {
+    pub(super) problems: Vec<String>,
 }
 
 impl Reader {
-    fn duration(&mut self, field: &str, text: Option<&String>, default: Duration) -> Duration {
+    pub(super) fn duration(
+        &mut self,
+        field: &str,
+        text: Option<&String>,
+        default: Duration,
+    ) -> Duration {
         let Some(text) = text else { return default };
         match parse_duration(text) {
             // Zero stands for "not set" in this API.
@@ -51,7 +69,12 @@ impl Reader {
         }
     }
 
-    fn number<T: TryFrom<i64>>(&mut self, field: &str, value: Option<i64>, default: T) -> T {
+    pub(super) fn number<T: TryFrom<i64>>(
+        &mut self,
+        field: &str,
+        value: Option<i64>,
+        default: T,
+    ) -> T {
         let Some(value) = value else { return default };
         T::try_from(value).unwrap_or_else(|_| {
             self.problems.push(format!("{field}: {value} is out of range"));
@@ -59,7 +82,7 @@ impl Reader {
         })
     }
 
-    fn address(&mut self, field: &str, text: &str) -> Option<IpAddr> {
+    pub(super) fn address(&mut self, field: &str, text: &str) -> Option<IpAddr> {
         let parsed = text.parse().ok();
         if parsed.is_none() {
             self.problems.push(format!("{field}: \"{text}\" is not an IP address"));
@@ -123,14 +146,18 @@ pub fn resolve(
                 .push(format!("containerRuntimeEndpoint: \"{endpoint}\" must start with unix://"));
         }
     }
+    let port = reader.number("port", wire.port, 10250);
+    let root_dir = around.root_dir.clone().unwrap_or_else(|| "/var/lib/kubelet".into());
     let config = AgentConfig {
         node_name,
         node_ips,
-        root_dir: around.root_dir.clone().unwrap_or_else(|| "/var/lib/kubelet".into()),
+        certificates: CertificateConfig::resolve(&wire, around.cert_dir.clone(), &root_dir),
+        root_dir,
         kubeconfig: around.kubeconfig.clone(),
         runtime_endpoint,
         image_endpoint,
         static_pod_path: path(wire.static_pod_path.as_ref()),
+        static_pod_url: static_pod_url(&mut reader, &wire),
         pod_logs_dir: path(wire.pod_logs_dir.as_ref()).unwrap_or_else(|| "/var/log/pods".into()),
         container_logs_dir: around
             .container_logs_dir
@@ -138,13 +165,20 @@ pub fn resolve(
             .unwrap_or_else(|| "/var/log/containers".into()),
         dns: dns(&mut reader, &wire),
         healthz: healthz(&mut reader, &wire),
-        port: reader.number("port", wire.port, 10250),
+        port,
+        server: super::server::resolve(&mut reader, &wire, port),
         kubelet_version: around
             .kubelet_version
             .clone()
             .unwrap_or_else(|| KUBELET_VERSION.to_owned()),
-        image_pulls: image_pulls(&mut reader, &wire),
+        image_pulls: image_pulls(&mut reader, &wire, around.credential_providers.clone()),
         seccomp_default: wire.seccomp_default.unwrap_or(false),
+        allowed_sysctls: allowed_sysctls(&mut reader, &wire),
+        dead_containers: dead_containers(&mut reader, &around.dead_containers),
+        pages: super::pages::resolve(&wire),
+        stats: super::stats::resolve(&mut reader, &wire),
+        effective: around.effective.clone(),
+        log_rotation: super::container_logs::resolve(&mut reader, &wire),
         cadence: cadence(&mut reader, &wire),
         limits: limits(&mut reader, &wire),
         cgroups: cgroups(&mut reader, &wire),
@@ -153,8 +187,72 @@ pub fn resolve(
     if reader.problems.is_empty() { Ok(config) } else { Err(reader.problems) }
 }
 
+fn allowed_sysctls(reader: &mut Reader, wire: &KubeletConfiguration) -> AllowedSysctls {
+    let patterns = wire.allowed_unsafe_sysctls.as_deref().unwrap_or_default();
+    AllowedSysctls::with_unsafe(patterns).unwrap_or_else(|problems| {
+        let lines = problems.iter().map(|problem| format!("allowedUnsafeSysctls: {problem}"));
+        reader.problems.extend(lines);
+        AllowedSysctls::default()
+    })
+}
+
+/// A negative number is no limit.
+fn dead_containers(reader: &mut Reader, texts: &[Option<String>; 3]) -> DeadContainers {
+    let [min_age, per_container, total] = texts;
+    let default = DeadContainers::default();
+    let mut limit = |flag: &str, text: &Option<String>, default| match text.as_deref() {
+        None => default,
+        Some(text) => match text.parse::<i64>() {
+            Ok(number) => u32::try_from(number).ok(),
+            Err(_) => {
+                reader.problems.push(format!("{flag}: \"{text}\" is not a number"));
+                default
+            }
+        },
+    };
+    DeadContainers {
+        per_container: limit(
+            "--maximum-dead-containers-per-container",
+            per_container,
+            default.per_container,
+        ),
+        total: limit("--maximum-dead-containers", total, default.total),
+        min_age: reader.duration(
+            "--minimum-container-ttl-duration",
+            min_age.as_ref(),
+            default.min_age,
+        ),
+    }
+}
+
 fn path(text: Option<&String>) -> Option<PathBuf> {
     text.filter(|text| !text.is_empty()).map(PathBuf::from)
+}
+
+fn static_pod_url(reader: &mut Reader, wire: &KubeletConfiguration) -> Option<StaticPodUrl> {
+    let text = wire.static_pod_url.as_deref().filter(|text| !text.is_empty())?;
+    let url = reqwest::Url::parse(text).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let Some(url) = url else {
+        reader.problems.push("staticPodURL: must be a URL with http:// or https://".to_owned());
+        return None;
+    };
+    let mut headers = http::HeaderMap::new();
+    for (name, values) in wire.static_pod_url_header.iter().flatten() {
+        for value in values {
+            let parsed = (http::HeaderName::try_from(name), http::HeaderValue::try_from(value));
+            let (Ok(name), Ok(mut value)) = parsed else {
+                // The value may be a secret.
+                reader.problems.push(format!(
+                    "staticPodURLHeader: {name:?} or its value is not allowed in HTTP"
+                ));
+                continue;
+            };
+            value.set_sensitive(true);
+            headers.append(name, value);
+        }
+    }
+    Some(StaticPodUrl { url, headers })
 }
 
 fn dns(reader: &mut Reader, wire: &KubeletConfiguration) -> DnsConfig {
@@ -178,20 +276,69 @@ fn healthz(reader: &mut Reader, wire: &KubeletConfiguration) -> Option<SocketAdd
 }
 
 /// Serial by default; `maxParallelImagePulls` counts only when pulls are not serial (v1.36).
-fn image_pulls(reader: &mut Reader, wire: &KubeletConfiguration) -> ImagePulls {
-    let parallel = wire.max_parallel_image_pulls.filter(|limit| *limit != 0);
-    let serial = wire.serialize_image_pulls.unwrap_or(parallel.is_none_or(|limit| limit < 2));
-    if serial && parallel.is_some_and(|limit| limit > 1) {
+fn image_pulls(
+    reader: &mut Reader,
+    wire: &KubeletConfiguration,
+    providers: Vec<CredentialProvider>,
+) -> ImagePulls {
+    let limit = wire.max_parallel_image_pulls;
+    if limit.is_some_and(|limit| limit < 1) {
+        reader.problems.push("maxParallelImagePulls: must be a positive number".to_owned());
+    }
+    let serial = wire.serialize_image_pulls.unwrap_or(limit.is_none_or(|limit| limit < 2));
+    if serial && limit.is_some_and(|limit| limit > 1) {
         reader.problems.push(
             "maxParallelImagePulls: cannot be above 1 while serializeImagePulls is true".to_owned(),
         );
     }
-    if serial {
-        return ImagePulls { parallel: Some(1) };
+    let parallel = match limit {
+        _ if serial => Some(1),
+        None => None,
+        Some(limit) => Some(reader.number("maxParallelImagePulls", Some(limit), 1)),
+    };
+    ImagePulls { parallel, verification: verification(reader, wire), providers }
+}
+
+/// `NeverVerifyPreloadedImages` by default (v1.36).
+fn verification(reader: &mut Reader, wire: &KubeletConfiguration) -> VerificationPolicy {
+    const LIST: &str = "preloadedImagesVerificationAllowlist";
+    let list = wire.preloaded_images_verification_allowlist.clone().unwrap_or_default();
+    let policy = match wire.image_pull_credentials_verification_policy.as_deref() {
+        None | Some("" | "NeverVerifyPreloadedImages") => {
+            VerificationPolicy::NeverVerifyPreloadedImages
+        }
+        Some("NeverVerify") => VerificationPolicy::NeverVerify,
+        Some("AlwaysVerify") => VerificationPolicy::AlwaysVerify,
+        Some("NeverVerifyAllowlistedImages") => {
+            for pattern in &list {
+                let name = pattern.strip_suffix("/*").unwrap_or(pattern);
+                let image = ImageReference::parse(name);
+                let is_whole = image.is_ok_and(|image| {
+                    image.domain.is_some() && image.tag.is_none() && image.digest.is_none()
+                });
+                // A registry alone may stand before the wildcard.
+                let is_registry = name != pattern && !name.is_empty() && !name.contains('/');
+                if !is_whole && !is_registry {
+                    reader.problems.push(format!(
+                        "{LIST}: \"{pattern}\" is no image name with a registry and without tag and digest, nor the beginning of one followed by /*"
+                    ));
+                }
+            }
+            return VerificationPolicy::NeverVerifyAllowlistedImages(list);
+        }
+        Some(other) => {
+            reader.problems.push(format!(
+                "imagePullCredentialsVerificationPolicy: \"{other}\" is none of NeverVerify, NeverVerifyPreloadedImages, NeverVerifyAllowlistedImages, AlwaysVerify"
+            ));
+            VerificationPolicy::default()
+        }
+    };
+    if !list.is_empty() {
+        reader.problems.push(format!(
+            "{LIST}: may be set only with imagePullCredentialsVerificationPolicy NeverVerifyAllowlistedImages"
+        ));
     }
-    ImagePulls {
-        parallel: parallel.map(|limit| reader.number("maxParallelImagePulls", Some(limit), 1)),
-    }
+    policy
 }
 
 fn cadence(reader: &mut Reader, wire: &KubeletConfiguration) -> Cadence {
@@ -227,6 +374,11 @@ fn cadence(reader: &mut Reader, wire: &KubeletConfiguration) -> Cadence {
         file_check: reader.duration(
             "fileCheckFrequency",
             wire.file_check_frequency.as_ref(),
+            seconds(20),
+        ),
+        http_check: reader.duration(
+            "httpCheckFrequency",
+            wire.http_check_frequency.as_ref(),
             seconds(20),
         ),
         max_container_restart: reader

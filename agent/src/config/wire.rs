@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::server::{WireAuthentication, WireAuthorization};
+
 /// Every field of KubeletConfiguration v1beta1 (v1.36). A field noded does not act on yet is kept
 /// as it came in `unused`; the reader refuses what is not in [`UNUSED_FIELDS`] there.
 #[derive(Debug, Default, Deserialize)]
@@ -17,7 +19,23 @@ pub struct KubeletConfiguration {
     pub pod_logs_dir: Option<String>,
     pub sync_frequency: Option<String>,
     pub file_check_frequency: Option<String>,
+    #[serde(rename = "staticPodURL")]
+    pub static_pod_url: Option<String>,
+    #[serde(rename = "staticPodURLHeader")]
+    pub static_pod_url_header: Option<BTreeMap<String, Vec<String>>>,
+    pub http_check_frequency: Option<String>,
+    pub enable_server: Option<bool>,
+    pub address: Option<String>,
     pub port: Option<i64>,
+    pub read_only_port: Option<i64>,
+    pub tls_cert_file: Option<String>,
+    pub tls_private_key_file: Option<String>,
+    pub tls_cipher_suites: Option<Vec<String>>,
+    pub tls_min_version: Option<String>,
+    pub tls_curve_preferences: Option<Vec<i64>>,
+    pub authentication: Option<WireAuthentication>,
+    pub authorization: Option<WireAuthorization>,
+    pub enable_debugging_handlers: Option<bool>,
     #[serde(rename = "eventRecordQPS")]
     pub event_record_qps: Option<i64>,
     pub event_burst: Option<i64>,
@@ -48,6 +66,8 @@ pub struct KubeletConfiguration {
     pub node_status_max_images: Option<i64>,
     pub serialize_image_pulls: Option<bool>,
     pub max_parallel_image_pulls: Option<i64>,
+    pub image_pull_credentials_verification_policy: Option<String>,
+    pub preloaded_images_verification_allowlist: Option<Vec<String>>,
     pub eviction_hard: Option<BTreeMap<String, String>>,
     pub merge_default_eviction_settings: Option<bool>,
     pub pods_per_core: Option<i64>,
@@ -65,6 +85,22 @@ pub struct KubeletConfiguration {
     pub container_runtime_endpoint: Option<String>,
     pub image_service_endpoint: Option<String>,
     pub fail_cgroup_v1: Option<bool>,
+    pub allowed_unsafe_sysctls: Option<Vec<String>>,
+    pub rotate_certificates: Option<bool>,
+    #[serde(rename = "serverTLSBootstrap")]
+    pub server_tls_bootstrap: Option<bool>,
+
+    pub enable_system_log_handler: Option<bool>,
+    pub enable_system_log_query: Option<bool>,
+    pub enable_profiling_handler: Option<bool>,
+    pub enable_debug_flags_handler: Option<bool>,
+    pub feature_gates: Option<BTreeMap<String, bool>>,
+    pub volume_stats_agg_period: Option<String>,
+
+    pub container_log_max_size: Option<String>,
+    pub container_log_max_files: Option<i64>,
+    pub container_log_max_workers: Option<i64>,
+    pub container_log_monitor_interval: Option<String>,
 
     #[serde(flatten)]
     pub unused: BTreeMap<String, Value>,
@@ -86,32 +122,13 @@ pub struct WireTaint {
 }
 
 /// Fields of KubeletConfiguration v1beta1 (v1.36) that are accepted and have no effect here yet.
-pub const UNUSED_FIELDS: [&str; 80] = [
-    "enableServer",
-    "httpCheckFrequency",
-    "staticPodURL",
-    "staticPodURLHeader",
-    "address",
-    "readOnlyPort",
-    "tlsCertFile",
-    "tlsPrivateKeyFile",
-    "tlsCipherSuites",
-    "tlsMinVersion",
-    "tlsCurvePreferences",
-    "rotateCertificates",
-    "serverTLSBootstrap",
-    "authentication",
-    "authorization",
-    "imagePullCredentialsVerificationPolicy",
-    "preloadedImagesVerificationAllowlist",
-    "enableDebuggingHandlers",
+pub const UNUSED_FIELDS: &[&str] = &[
     "enableContentionProfiling",
     "streamingConnectionIdleTimeout",
     "imageMinimumGCAge",
     "imageMaximumGCAge",
     "imageGCHighThresholdPercent",
     "imageGCLowThresholdPercent",
-    "volumeStatsAggPeriod",
     "kubeletCgroups",
     "systemCgroups",
     "cpuManagerPolicy",
@@ -138,29 +155,19 @@ pub const UNUSED_FIELDS: [&str; 80] = [
     "makeIPTablesUtilChains",
     "iptablesMasqueradeBit",
     "iptablesDropBit",
-    "featureGates",
     "memorySwap",
-    "containerLogMaxSize",
-    "containerLogMaxFiles",
-    "containerLogMaxWorkers",
-    "containerLogMonitorInterval",
     "configMapAndSecretChangeDetectionStrategy",
     "reservedSystemCPUs",
     "showHiddenMetricsForVersion",
     "systemReservedCgroup",
     "kubeReservedCgroup",
-    "allowedUnsafeSysctls",
     "volumePluginDir",
     "kernelMemcgNotification",
     "logging",
-    "enableSystemLogHandler",
-    "enableSystemLogQuery",
     "shutdownGracePeriod",
     "shutdownGracePeriodCriticalPods",
     "shutdownGracePeriodByPodPriority",
     "reservedMemory",
-    "enableProfilingHandler",
-    "enableDebugFlagsHandler",
     "memoryThrottlingFactor",
     "memoryReservationPolicy",
     "tracing",

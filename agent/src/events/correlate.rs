@@ -9,9 +9,30 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::json;
 
 use crate::boundary::ApiEvent;
+use crate::reason::proxy_event;
 
-/// `source.component` and `reportingComponent` of all our events, as the kubelet's.
-const COMPONENT: &str = "kubelet";
+/// Who reports, as events name it.
+#[derive(Clone, Copy, Debug)]
+pub struct Reporter {
+    /// `source.component` and `reportingComponent`.
+    component: &'static str,
+    /// `action` for each reason that has one.
+    actions: &'static [(&'static str, &'static str)],
+}
+
+/// The kubelet's part of the daemon.
+pub const KUBELET: Reporter = Reporter { component: "kubelet", actions: &[] };
+/// The proxy's part of the daemon. Actions as kube-proxy's (v1.36).
+pub const KUBE_PROXY: Reporter = Reporter {
+    component: "kube-proxy",
+    actions: &[
+        (proxy_event::STARTING, "StartKubeProxy"),
+        (proxy_event::FAILED_TO_START_PROXIER_HEALTHCHECK, "StartKubeProxy"),
+        (proxy_event::FAILED_TO_START_METRIC_SERVER, "StartKubeProxy"),
+        (proxy_event::FAILED_TO_START_SERVICE_HEALTHCHECK, "Listen"),
+    ],
+};
+
 /// Events about one object before the spam filter closes (client-go default).
 const SPAM_BURST: f64 = 25.0;
 /// Seconds until the filter lets one more through (client-go default: one in 5 min).
@@ -25,6 +46,13 @@ const REMEMBERED: usize = 4096;
 const COMBINED_PREFIX: &str = "(combined from similar events): ";
 /// Longest name of an API object (DNS subdomain, API v1).
 const NAME_LENGTH: usize = 253;
+
+impl Reporter {
+    fn action(self, reason: &str) -> Option<String> {
+        let found = self.actions.iter().find(|(known, _)| *known == reason);
+        found.map(|(_, action)| (*action).to_owned())
+    }
+}
 
 /// What an event is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -82,6 +110,7 @@ struct Bucket {
 
 /// Memory of recent events of one node.
 pub struct Correlator {
+    reporter: Reporter,
     node_name: String,
     groups: Recent<GroupKey, Group>,
     seen: Recent<SeenKey, Seen>,
@@ -91,8 +120,9 @@ pub struct Correlator {
 }
 
 impl Correlator {
-    pub fn new(node_name: &str) -> Self {
+    pub fn new(reporter: Reporter, node_name: &str) -> Self {
         Self {
+            reporter,
             node_name: node_name.to_owned(),
             groups: Recent::new(),
             seen: Recent::new(),
@@ -163,7 +193,7 @@ impl Correlator {
         let seen = self.seen.entry(key, fresh);
         seen.count = seen.count.saturating_add(1);
         let repeated = seen.count > 1;
-        let object = Box::new(event_object(&self.node_name, event, seen, message));
+        let object = Box::new(event_object((self.reporter, &self.node_name), event, seen, message));
         move |key| match repeated {
             false => Correlated::Create { key, event: object },
             true => {
@@ -200,7 +230,12 @@ impl Correlator {
     }
 }
 
-fn event_object(node_name: &str, event: &ApiEvent, seen: &Seen, message: String) -> api::Event {
+fn event_object(
+    (reporter, node_name): (Reporter, &str),
+    event: &ApiEvent,
+    seen: &Seen,
+    message: String,
+) -> api::Event {
     let namespace = event.object.namespace.as_deref().filter(|namespace| !namespace.is_empty());
     api::Event {
         metadata: ObjectMeta {
@@ -217,10 +252,11 @@ fn event_object(node_name: &str, event: &ApiEvent, seen: &Seen, message: String)
         first_timestamp: Some(Time(seen.first)),
         last_timestamp: Some(Time(event.at)),
         source: Some(api::EventSource {
-            component: Some(COMPONENT.to_owned()),
+            component: Some(reporter.component.to_owned()),
             host: Some(node_name.to_owned()),
         }),
-        reporting_component: Some(COMPONENT.to_owned()),
+        action: reporter.action(event.reason),
+        reporting_component: Some(reporter.component.to_owned()),
         reporting_instance: Some(node_name.to_owned()),
         ..api::Event::default()
     }

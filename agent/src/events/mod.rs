@@ -10,9 +10,11 @@
 //! **Source**: client-go `tools/record` v1.36, with the kubelet's rates.
 
 mod correlate;
+mod proxy;
 mod reference;
 mod task;
 
-pub use correlate::{Correlated, Correlator, SeenKey};
-pub use reference::{container_field_path, node_reference, pod_reference};
+pub use correlate::{Correlated, Correlator, KUBE_PROXY, KUBELET, Reporter, SeenKey};
+pub use proxy::ProxyEventRecorder;
+pub use reference::{container_field_path, node_reference, pod_reference, service_reference};
 pub use task::{EventsHandle, EventsTask};

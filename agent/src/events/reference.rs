@@ -29,6 +29,18 @@ pub fn node_reference(node_name: &str) -> ObjectReference {
     }
 }
 
+/// A Service. Without its UID `kubectl describe` does not find the event.
+pub fn service_reference(namespace: &str, name: &str, uid: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Service".to_owned()),
+        namespace: Some(namespace.to_owned()),
+        name: Some(name.to_owned()),
+        uid: Some(uid.to_owned()),
+        ..ObjectReference::default()
+    }
+}
+
 /// `spec.containers{name}` and the like for the other two lists.
 pub fn container_field_path(kind: ContainerKind, name: &str) -> String {
     let list = match kind {

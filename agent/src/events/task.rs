@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::mem;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as api;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::correlate::{Correlated, Correlator, SeenKey};
+use super::correlate::{Correlated, Correlator, KUBELET, Reporter, SeenKey};
 use crate::boundary::{ApiError, ApiEvent, EventSink};
 use crate::config::Limits;
 
@@ -19,9 +19,16 @@ const QUEUE: usize = 1000;
 const TRIES: u32 = 12;
 const PAUSE: Duration = Duration::from_secs(10);
 
+/// What makes events happen is also what makes statuses change, and more people wait for those. An
+/// event lets this much time pass and then waits until no status is about to be written...
+const GIVE_WAY: Duration = Duration::from_millis(300);
+/// ...but not longer than this.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 #[derive(Default)]
 struct Waiting {
-    events: VecDeque<ApiEvent>,
+    /// With the moment each came in.
+    events: VecDeque<(Instant, ApiEvent)>,
     /// Events pushed out since they were last counted in the log.
     lost: u64,
 }
@@ -30,6 +37,8 @@ struct Waiting {
 struct Queue {
     waiting: Mutex<Waiting>,
     filled: Notify,
+    /// True while statuses are being written.
+    ahead: OnceLock<watch::Receiver<bool>>,
 }
 
 /// Publishes events. Cheap to clone.
@@ -46,9 +55,14 @@ impl EventsHandle {
             waiting.events.pop_front();
             waiting.lost += 1;
         }
-        waiting.events.push_back(event);
+        waiting.events.push_back((Instant::now(), event));
         drop(waiting);
         self.queue.filled.notify_one();
+    }
+
+    /// From now on events wait a moment while `busy` is true. Only the first call counts.
+    pub fn give_way_to(&self, busy: watch::Receiver<bool>) {
+        let _ = self.queue.ahead.set(busy);
     }
 }
 
@@ -63,12 +77,23 @@ pub struct EventsTask {
 }
 
 impl EventsTask {
+    /// Events of the kubelet part.
     pub fn new(sink: Arc<dyn EventSink>, node_name: &str, limits: &Limits) -> (EventsHandle, Self) {
+        Self::reported_by(KUBELET, sink, node_name, limits)
+    }
+
+    /// Events that name this reporter.
+    pub fn reported_by(
+        reporter: Reporter,
+        sink: Arc<dyn EventSink>,
+        node_name: &str,
+        limits: &Limits,
+    ) -> (EventsHandle, Self) {
         let queue = Arc::new(Queue::default());
         let task = Self {
             queue: Arc::clone(&queue),
             sink,
-            correlator: Correlator::new(node_name),
+            correlator: Correlator::new(reporter, node_name),
             pace: Pace::new(limits.event_qps, limits.event_burst),
             failing: None,
         };
@@ -85,7 +110,10 @@ impl EventsTask {
             }
             lost += newly_lost;
             match next {
-                Some(event) => self.write(&event).await,
+                Some((since, event)) => {
+                    self.give_way(since).await;
+                    self.write(&event).await;
+                }
                 None => {
                     if lost > 0 {
                         tracing::warn!(lost = mem::take(&mut lost), "events were lost");
@@ -96,7 +124,14 @@ impl EventsTask {
         }
     }
 
-    fn take(&self) -> (Option<ApiEvent>, u64) {
+    async fn give_way(&self, since: Instant) {
+        let Some(mut busy) = self.queue.ahead.get().cloned() else { return };
+        tokio::time::sleep_until(since + GIVE_WAY).await;
+        // Neither a timeout nor the end of the status task keeps an event back.
+        let _ = tokio::time::timeout_at(since + PATIENCE, busy.wait_for(|busy| !busy)).await;
+    }
+
+    fn take(&self) -> (Option<(Instant, ApiEvent)>, u64) {
         let mut waiting = self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         (waiting.events.pop_front(), mem::take(&mut waiting.lost))
     }

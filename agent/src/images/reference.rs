@@ -78,9 +78,35 @@ impl ImageReference {
         self
     }
 
+    /// The same image with registry and repository in full.
+    #[must_use]
+    pub fn normalized(mut self) -> Self {
+        let (domain, path) = (self.registry().to_owned(), self.repository());
+        self.domain = Some(domain);
+        self.path = path;
+        self
+    }
+
+    /// The repository in full, without tag and digest: `host[:port]/path`. A name of one part on
+    /// the default registry lies below `library`.
+    pub fn repository_name(&self) -> String {
+        format!("{}/{}", self.registry(), self.repository())
+    }
+
+    /// The path of [`Self::repository_name`].
+    pub fn repository(&self) -> String {
+        match self.registry() {
+            "docker.io" if !self.path.contains('/') => format!("library/{}", self.path),
+            _ => self.path.clone(),
+        }
+    }
+
     /// Host that credentials are looked up for: the name's own, else the well-known default.
     pub fn registry(&self) -> &str {
-        self.domain.as_deref().unwrap_or("docker.io")
+        match self.domain.as_deref() {
+            None | Some("index.docker.io") => "docker.io",
+            Some(domain) => domain,
+        }
     }
 }
 

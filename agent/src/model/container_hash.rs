@@ -15,6 +15,15 @@ pub fn container_hash(container: &api::Container) -> String {
     name_and_image_hash(&container.name, container.image.as_deref().unwrap_or_default())
 }
 
+/// Lower-case hex hash of what a container is made from as far as it may decide over its success:
+/// image and resources. A container that crashed with others begins its waits anew.
+pub fn back_off_key(container: &api::Container) -> String {
+    let resources = &container.resources;
+    let image = container.image.as_deref().unwrap_or_default();
+    let json = serde_json::json!({ "image": image, "resources": resources });
+    format!("{:x}", fnv1a(&json.to_string()))
+}
+
 fn name_and_image_hash(name: &str, image: &str) -> String {
     let json = serde_json::json!({ "image": image, "name": name }).to_string();
     let bytes: Vec<String> = json.bytes().map(|byte| byte.to_string()).collect();

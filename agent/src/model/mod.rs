@@ -10,9 +10,9 @@ pub mod quantity;
 pub mod resources;
 mod runtime_pod;
 
-pub use container_hash::container_hash;
+pub use container_hash::{back_off_key, container_hash};
 pub use ids::{ContainerId, PodFullName, PodUid, SandboxId};
-pub use pod::{ContainerKind, Pod, PodSource};
+pub use pod::{ContainerKind, Pod, PodSource, is_sidecar};
 pub use runtime_pod::{
-    Container, ContainerState, Exit, RuntimePod, RuntimePods, Sandbox, SandboxState,
+    Container, ContainerState, ContainerUser, Exit, RuntimePod, RuntimePods, Sandbox, SandboxState,
 };

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 
+use super::is_sidecar;
 use super::quantity::Quantity;
 
 pub const CPU: &str = "cpu";
@@ -63,11 +64,6 @@ pub fn container_requests(container: &api::Container) -> Resources {
 /// What one container may use at most; a resource without a limit is missing.
 pub fn container_limits(container: &api::Container) -> Resources {
     read(container.resources.as_ref().and_then(|resources| resources.limits.as_ref()))
-}
-
-/// True for an init container that keeps running beside the regular ones.
-pub fn is_sidecar(init_container: &api::Container) -> bool {
-    init_container.restart_policy.as_deref() == Some("Always")
 }
 
 /// What the whole pod asks for, overhead included.

@@ -89,6 +89,14 @@ pub enum ContainerState {
     Unknown,
 }
 
+/// The user that the first process of a container was started as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerUser {
+    pub uid: i64,
+    pub gid: i64,
+    pub supplemental_groups: Vec<i64>,
+}
+
 /// One instance of a container.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Container {
@@ -103,6 +111,13 @@ pub struct Container {
     pub image: String,
     /// Digest reference of the image, or its id.
     pub image_ref: String,
+    /// Who its first process was started as; `None` when the runtime does not say.
+    pub user: Option<ContainerUser>,
+    /// Name of the signal that asks it to end, `SIGTERM` and the like; `None` when the runtime
+    /// does not say.
+    pub stop_signal: Option<String>,
+    /// Paths in the container whose mount is read-only with all that is mounted below it.
+    pub recursive_read_only: Vec<String>,
     /// `io.kubernetes.container.hash` annotation, lower-case hex; `None` for a foreign container.
     pub spec_hash: Option<String>,
     pub log_path: String,

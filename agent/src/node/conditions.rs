@@ -49,6 +49,12 @@ impl PressureHistory {
     }
 }
 
+/// Types of the conditions that are true.
+pub fn pressure_types(pressures: [Pressure; 3]) -> Vec<&'static str> {
+    let true_ones = PRESSURES.iter().zip(pressures).filter(|(_, p)| *p == Pressure::Yes);
+    true_ones.map(|(words, _)| words.condition).collect()
+}
+
 /// Words of one pressure condition: without it and with it.
 struct PressureWords {
     condition: &'static str,

@@ -9,7 +9,9 @@ use k8s_openapi::api::core::v1::NodeStatus;
 use serde_json::{Map, Value, json};
 
 /// The patch of the `status` field; `None` when nothing changed. Condition heartbeats count as a
-/// change only with `heartbeat`, but travel along with any condition that changed otherwise.
+/// change only with `heartbeat`, but travel along with any condition that changed otherwise. So do
+/// the first declared features with any other change: an API server that does not know them drops
+/// them, and would be told again and again.
 pub fn status_patch(old: &NodeStatus, new: &NodeStatus, heartbeat: bool) -> Option<Value> {
     let (old, new) = (to_map(old), to_map(new));
     let mut patch = Map::new();
@@ -24,7 +26,11 @@ pub fn status_patch(old: &NodeStatus, new: &NodeStatus, heartbeat: bool) -> Opti
             patch.insert(field.clone(), change);
         }
     }
-    (!patch.is_empty()).then(|| json!({"status": patch}))
+    let declares_alone = patch.len() == 1
+        && patch.contains_key("declaredFeatures")
+        && !old.contains_key("declaredFeatures");
+    let unheard = patch.is_empty() || (declares_alone && !heartbeat);
+    (!unheard).then(|| json!({"status": patch}))
 }
 
 /// The patch that brings string maps such as labels from `old` to `new` where they differ; fields

@@ -15,7 +15,7 @@ pub(super) fn half_around(interval: Duration) -> Duration {
 
 /// 0 or more and less than 1. The seeds of the standard library's hash maps are random enough for
 /// a timer.
-fn fraction() -> f64 {
+pub(crate) fn fraction() -> f64 {
     let random = RandomState::new().build_hasher().finish();
     #[expect(clippy::cast_precision_loss, reason = "the upper 53 bits fit a float exactly")]
     let fraction = (random >> 11) as f64 / (1_u64 << 53) as f64;

@@ -13,7 +13,7 @@ pub mod addresses;
 pub mod allocatable;
 pub mod conditions;
 pub mod diff;
-mod jitter;
+pub(crate) mod jitter;
 mod lease;
 mod poll;
 pub mod register;

@@ -17,6 +17,11 @@ use crate::model::resources::{CPU, EPHEMERAL_STORAGE, HUGE_PAGES_PREFIX, MEMORY,
 /// At most so many names of one image are published (kubelet v1.36).
 const NAMES_PER_IMAGE: usize = 5;
 
+/// What API servers and schedulers may count on here, sorted (Kubernetes v1.36,
+/// `component-helpers/nodedeclaredfeatures`). Only what works is declared: that WebSockets of exec,
+/// attach and port-forward may be passed on to the node as they are.
+const DECLARED_FEATURES: [&str; 1] = ["ExtendWebSocketsToKubelet"];
+
 /// Everything a status is made from.
 #[derive(Clone, Debug)]
 pub struct StatusInputs<'a> {
@@ -64,6 +69,7 @@ pub fn node_status(existing: &api::NodeStatus, inputs: &StatusInputs<'_>) -> api
     status.daemon_endpoints = Some(api::NodeDaemonEndpoints {
         kubelet_endpoint: Some(api::DaemonEndpoint { port: i32::from(inputs.port) }),
     });
+    status.declared_features = Some(DECLARED_FEATURES.map(str::to_owned).to_vec());
     if let Some(images) = inputs.images {
         status.images = Some(published_images(images, inputs.max_images));
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::addresses::{AddressError, Candidates, choose_ips};
 use super::allocatable::{allocatable, capacity};
-use super::conditions::{self, PressureHistory};
+use super::conditions::{self, Pressure, PressureHistory};
 use super::diff::status_patch;
 use super::jitter;
 use super::register::Registration;
@@ -43,6 +43,7 @@ struct Sighting {
     capacity: Resources,
     allocatable: Resources,
     ips: Vec<IpAddr>,
+    pressures: [Pressure; 3],
 }
 
 /// Does the rounds, one after the other; only writer of the Node.
@@ -198,17 +199,26 @@ impl StatusRound {
             sighting.allocatable = allocatable(&sighting.capacity, &self.parts.reservations);
             sighting.machine = machine;
         }
-        sighting.ips = self.find_ips().await;
+        // A machine that cannot be read is not known to be under pressure.
+        let under = self.parts.under_pressure(&sighting.machine);
+        sighting.pressures = self.pressures.observe(under, self.parts.machine.now());
+        let pressures = conditions::pressure_types(sighting.pressures);
         self.view.send_if_modified(|view| {
             let same = view.capacity == sighting.capacity
                 && view.allocatable == sighting.allocatable
-                && (view.ips == sighting.ips || sighting.ips.is_empty());
+                && view.pressures == pressures;
             if !same {
+                view.pressures = pressures;
                 view.capacity.clone_from(&sighting.capacity);
                 view.allocatable.clone_from(&sighting.allocatable);
-                if !sighting.ips.is_empty() {
-                    view.ips.clone_from(&sighting.ips);
-                }
+            }
+            !same
+        });
+        sighting.ips = self.find_ips().await;
+        self.view.send_if_modified(|view| {
+            let same = view.ips == sighting.ips || sighting.ips.is_empty();
+            if !same {
+                view.ips.clone_from(&sighting.ips);
             }
             !same
         });
@@ -273,7 +283,7 @@ impl StatusRound {
             max_images: config.node.status_max_images,
             kubelet_version: &config.kubelet_version,
             port: config.port,
-            pressures: self.pressures.observe(self.parts.under_pressure(&sighting.machine), now),
+            pressures: sighting.pressures,
             problems,
         };
         node_status(before, &inputs)

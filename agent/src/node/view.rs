@@ -22,6 +22,8 @@ pub struct NodeView {
     pub ips: Vec<IpAddr>,
     /// `spec.podCIDRs`; empty where the cluster assigns none.
     pub pod_cidrs: Vec<String>,
+    /// Condition types of the pressures the node is under.
+    pub pressures: Vec<&'static str>,
     /// `None` when the runtime's network is ready, else why not.
     pub network_problem: Option<String>,
     /// `None` when the runtime is ready, else why not.

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1 as api;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::references::{References, pod_references};
+use super::shelf::Reply;
 use super::types::{ObjectError, ObjectKind, ObjectSet, SecretObject};
 use crate::model::{Pod, PodUid};
 
@@ -21,23 +22,29 @@ pub(super) type Key = (String, String);
 pub(super) enum Request {
     Register { uid: PodUid, namespace: String, references: References },
     Unregister { uid: PodUid },
-    ConfigMap { key: Key, reply: oneshot::Sender<Result<Arc<api::ConfigMap>, ObjectError>> },
-    Secret { key: Key, reply: oneshot::Sender<Result<SecretObject, ObjectError>> },
+    ConfigMap { key: Key, reply: Reply<api::ConfigMap> },
+    Secret { key: Key, reply: Reply<api::Secret> },
 }
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct ObjectsHandle {
     requests: mpsc::Sender<Request>,
+    changes: broadcast::Sender<PodUid>,
 }
 
 impl ObjectsHandle {
-    pub(super) fn new(requests: mpsc::Sender<Request>) -> Self {
-        Self { requests }
+    pub(super) fn new(requests: mpsc::Sender<Request>, changes: broadcast::Sender<PodUid>) -> Self {
+        Self { requests, changes }
     }
 
-    /// Starts watching what `pod` refers to, so that it is there when a container starts, and has
-    /// its Secrets fetched anew. Registering again replaces the references.
+    /// Where to subscribe to the pods one of whose objects has changed, appeared or gone.
+    pub fn changes(&self) -> broadcast::Sender<PodUid> {
+        self.changes.clone()
+    }
+
+    /// Starts watching what `pod` refers to, so that it is there when a container starts.
+    /// Registering again replaces the references.
     pub async fn register(&self, pod: &Pod) {
         let request = Request::Register {
             uid: pod.uid().clone(),
@@ -65,12 +72,13 @@ impl ObjectsHandle {
         self.ask(request, answer, (ObjectKind::ConfigMap, namespace, name)).await
     }
 
-    /// The Secret, at most a minute old.
+    /// The newest known state; waits for the first one.
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<SecretObject, ObjectError> {
         let key = (namespace.to_owned(), name.to_owned());
         let (reply, answer) = oneshot::channel();
         let request = Request::Secret { key, reply };
-        self.ask(request, answer, (ObjectKind::Secret, namespace, name)).await
+        let asked = self.ask(request, answer, (ObjectKind::Secret, namespace, name));
+        asked.await.map(SecretObject::from)
     }
 
     async fn ask<T>(

@@ -1,17 +1,19 @@
 //! The ConfigMaps and Secrets that this node's pods refer to.
 //!
-//! **What**: a cache with one single-name watch for each ConfigMap and a short-lived copy of each
-//! Secret; the Node authorizer allows a node nothing wider.
+//! **What**: a cache with one single-name watch for each ConfigMap and Secret; the Node authorizer
+//! allows a node nothing wider.
 //! **Owns**: the cache and its watches.
 //! **Reads**: `ObjectsApi`; the references of every registered pod.
-//! **Writes**: nothing outside; tells the volumes slice which pods a change concerns.
-//! **Invariants**: an object no pod has used for a minute is neither kept nor watched; an API
-//! server that is away never turns a known object into a missing one; a Secret is never printed.
-//! **Source**: kubelet v1.36 `util/manager`, `configmap`, `secret`; where the kubelet watches
-//! Secrets, noded fetches them anew when they are older than a minute.
+//! **Writes**: nothing outside; tells the volumes slice and the pod workers which pods a change
+//! concerns.
+//! **Invariants**: an object no pod has used for a minute is neither kept nor watched, and one that
+//! can never change is not watched once it is known; an API server that is away never turns a known
+//! object into a missing one; a Secret is never printed.
+//! **Source**: kubelet v1.36 `util/manager`, `configmap`, `secret`.
 
 mod handle;
 mod references;
+mod shelf;
 mod task;
 mod types;
 

@@ -13,21 +13,22 @@ pub struct References {
     pub secrets: BTreeSet<String>,
 }
 
-/// Everything the pod's volumes, environments and image pulls refer to. Volumes that no container
-/// mounts are left out, for they are not mounted either.
+/// Everything the pod's volumes and environments refer to, and its pull secrets. Volumes that no
+/// container mounts are left out, for they are not mounted either.
 pub fn pod_references(pod: &Pod) -> References {
     let spec = pod.spec();
     let mut found = References::default();
+    for secret in spec.image_pull_secrets.iter().flatten() {
+        add_name(&mut found.secrets, &secret.name);
+    }
     let mut mounted = BTreeSet::new();
-    for container in spec.containers.iter().chain(spec.init_containers.iter().flatten()) {
+    let listed = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    for container in listed.chain(pod.ephemeral_containers()) {
         add_env(&mut found, container);
         mounted.extend(container.volume_mounts.iter().flatten().map(|mount| mount.name.as_str()));
     }
     for volume in spec.volumes.iter().flatten().filter(|v| mounted.contains(v.name.as_str())) {
         add_volume(&mut found, volume);
-    }
-    for secret in spec.image_pull_secrets.iter().flatten() {
-        add_name(&mut found.secrets, &secret.name);
     }
     found
 }

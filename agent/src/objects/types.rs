@@ -17,6 +17,11 @@ impl SecretObject {
         Self(Arc::new(secret))
     }
 
+    /// The object as the API server has it.
+    pub fn object(&self) -> &api::Secret {
+        &self.0
+    }
+
     /// The value under `key`.
     pub fn get(&self, key: &str) -> Option<&[u8]> {
         self.0.data.as_ref()?.get(key).map(|value| value.0.as_slice())
@@ -30,6 +35,12 @@ impl SecretObject {
     /// `type`, e.g. `kubernetes.io/dockerconfigjson`; empty when absent.
     pub fn kind(&self) -> &str {
         self.0.type_.as_deref().unwrap_or_default()
+    }
+}
+
+impl From<Arc<api::Secret>> for SecretObject {
+    fn from(secret: Arc<api::Secret>) -> Self {
+        Self(secret)
     }
 }
 

@@ -11,9 +11,11 @@ use tokio::time::Instant;
 use super::diff::{changed_pods, listed_state};
 use crate::adapters::cri::RuntimeWake;
 use crate::boundary::{Containers, ListedContainer, ListedSandbox, RuntimeError, Sandboxes};
+use crate::metrics::PlegMetrics;
 use crate::model::{
     Container, ContainerId, PodFullName, PodUid, RuntimePod, RuntimePods, Sandbox, SandboxState,
 };
+use crate::timer::sleep_until;
 
 #[cfg(test)]
 mod tests;
@@ -25,13 +27,14 @@ const FAST_RELIST: Duration = Duration::from_secs(1);
 /// No list for this long is unhealthy (v1.36, `genericPlegRelistThreshold`).
 const UNHEALTHY_AFTER: Duration = Duration::from_secs(180);
 /// CRI learns of an exit from the same event as we do; it is asked again after these waits until
-/// it shows the end.
-const EXIT_LOOKS: [Duration; 5] = [
+/// it shows the end. On a busy machine it takes its time.
+const EXIT_LOOKS: [Duration; 6] = [
     Duration::from_millis(10),
     Duration::from_millis(40),
     Duration::from_millis(150),
     Duration::from_millis(500),
     Duration::from_secs(2),
+    Duration::from_secs(8),
 ];
 /// Requests waiting for the loop. Each pod worker has at most one.
 const REQUESTS: usize = 256;
@@ -82,6 +85,13 @@ impl PlegHandle {
         self.cache.clone()
     }
 
+    /// A handle that shows these pods for ever, for tests of those who only look.
+    #[cfg(test)]
+    pub fn showing(pods: Option<Arc<RuntimePods>>) -> Self {
+        let (requests, cache) = (mpsc::channel(1).0, watch::channel(pods).1);
+        Self { requests, cache, health: watch::channel(None).1 }
+    }
+
     /// What is wrong with watching the runtime, for the Node's Ready message; `None` when healthy.
     pub fn health(&self) -> watch::Receiver<Option<String>> {
         self.health.clone()
@@ -128,6 +138,9 @@ pub struct PlegTask {
     last_list: Option<Instant>,
     next_list: Instant,
     list_failed: bool,
+    /// When the last list began.
+    list_began: Option<Instant>,
+    metrics: PlegMetrics,
 }
 
 /// A list of the whole runtime.
@@ -161,9 +174,18 @@ impl PlegTask {
             last_list: None,
             next_list: Instant::now(),
             list_failed: false,
+            list_began: None,
+            metrics: PlegMetrics::default(),
         };
         let handle = PlegHandle { requests: sender, cache: cache_reader, health: health_reader };
         (task, handle)
+    }
+
+    /// Tells `metrics` of the looks at the runtime.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: PlegMetrics) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// Runs until every handle is dropped.
@@ -206,9 +228,11 @@ impl PlegTask {
         let reading = Reading { now: answer.into_iter().collect(), ..Reading::default() };
         self.reading.insert(uid.clone(), reading);
         let old = self.pods.get(&uid).cloned();
-        let runtime = self.runtime.clone();
+        let (runtime, metrics) = (self.runtime.clone(), self.metrics.clone());
         self.work.spawn(async move {
+            let began = Instant::now();
             let pod = read_pod(&runtime, &uid, &name, old.as_deref()).await;
+            metrics.pod_read(began.elapsed());
             Done::Pod(uid, name, pod)
         });
     }
@@ -217,10 +241,12 @@ impl PlegTask {
         match wake {
             RuntimeWake::Connected => {
                 self.events_up = true;
+                self.metrics.events_up();
                 self.list();
             }
             RuntimeWake::Lost => {
                 self.events_up = false;
+                self.metrics.events_lost();
                 self.next_list = Instant::now() + FAST_RELIST;
             }
             RuntimeWake::Changed(id) => self.look_at(&id),
@@ -254,6 +280,7 @@ impl PlegTask {
         for id in due {
             let owner = self.pods.values().find(|pod| shows_alive(pod, &id));
             let owner = owner.map(|pod| (pod.uid.clone(), pod.full_name.clone()));
+            let known = self.pods.values().any(|pod| holds(pod, &id));
             let Some(expected) = self.expected_exits.get_mut(&id) else { continue };
             expected.looks += 1;
             match (owner, EXIT_LOOKS.get(expected.looks)) {
@@ -261,6 +288,8 @@ impl PlegTask {
                     expected.at = now + *wait;
                     self.read(uid, name, None);
                 }
+                // It ended so soon that its maker has not read it yet, and may still find it alive.
+                (None, Some(wait)) if !known => expected.at = now + *wait,
                 _ => {
                     self.expected_exits.remove(&id);
                 }
@@ -284,6 +313,8 @@ impl PlegTask {
             return;
         }
         self.listing = Listing::UnderWay;
+        let before = self.list_began.replace(Instant::now());
+        self.metrics.relist_begins(before.map(|before| before.elapsed()));
         let runtime = self.runtime.clone();
         self.work.spawn(async move {
             let (sandboxes, containers) = tokio::join!(
@@ -316,6 +347,9 @@ impl PlegTask {
                     tracing::info!("container runtime answers again");
                 }
                 self.last_list = Some(Instant::now());
+                if let Some(began) = self.list_began {
+                    self.metrics.relisted(began.elapsed());
+                }
                 self.health.send_if_modified(|health| health.take().is_some());
                 // Those still there differ from the cache and are read again.
                 self.unread.clear();
@@ -387,13 +421,6 @@ impl PlegTask {
 
     fn publish(&mut self) {
         self.cache.send_replace(Some(Arc::new(self.pods.clone())));
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

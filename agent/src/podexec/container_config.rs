@@ -1,6 +1,7 @@
 //! Pure. A container of a pod as the runtime is to make it.
 //! Source: kubelet v1.36 `kuberuntime/kuberuntime_container.go`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use cri_proto::runtime::v1::{
@@ -9,15 +10,17 @@ use cri_proto::runtime::v1::{
 use k8s_openapi::api::core::v1 as api;
 
 use super::env::{self, EnvSources};
+use super::env_file::EnvFiles;
 use super::field_ref::FieldFacts;
 use super::labels;
 use super::linux_resources::container_resources;
 use super::log_paths::container_log;
-use super::mounts::{PodFiles, container_mounts};
+use super::mounts::{PodFiles, VolumeSources, container_mounts};
 use super::node_facts::NodeFacts;
-use super::security_context::{ImageUser, container_security};
+use super::security_context::{ImageUser, container_security, join_processes};
 use super::service_env::EnvServices;
-use crate::model::Pod;
+use super::supplies::VolumeImage;
+use crate::model::{ContainerId, Pod};
 use crate::objects::ObjectSet;
 use crate::volumes::MountedVolumes;
 
@@ -31,6 +34,12 @@ pub enum ContainerConfigError {
     ObjectMissing { kind: &'static str, namespace: String, name: String },
     #[error("couldn't find key {key} in {kind} {namespace}/{name}")]
     KeyMissing { key: String, kind: &'static str, namespace: String, name: String },
+    #[error(
+        "environment variable key \"{key}\" not found in file \"{path}\" of volume \"{volume}\""
+    )]
+    FileKeyMissing { key: String, volume: String, path: String },
+    #[error("file \"{path}\" of volume \"{volume}\", line {line}: {problem}")]
+    EnvFileBroken { volume: String, path: String, line: usize, problem: &'static str },
     #[error("unsupported fieldPath: {0}")]
     UnknownField(String),
     #[error("unsupported container resource: {0}")]
@@ -69,6 +78,8 @@ pub struct ImageInput<'a> {
     /// Reference to create with, as the runtime gave it.
     pub reference: &'a str,
     pub user: &'a ImageUser,
+    /// Images that are mounted as volumes.
+    pub volumes: &'a BTreeMap<String, VolumeImage>,
 }
 
 /// Everything one instance depends on beside its spec.
@@ -76,9 +87,12 @@ pub struct ImageInput<'a> {
 pub struct ContainerInputs<'a> {
     /// Restart count of this instance.
     pub attempt: u32,
+    /// The container whose processes an ephemeral one is to see.
+    pub target: Option<&'a ContainerId>,
     pub image: ImageInput<'a>,
     pub services: Option<&'a EnvServices>,
     pub objects: &'a ObjectSet,
+    pub env_files: &'a EnvFiles,
     /// Addresses of the sandbox; those of the node for a host-network pod.
     pub pod_ips: &'a [IpAddr],
     pub volumes: &'a MountedVolumes,
@@ -92,10 +106,17 @@ pub fn build_container_config(
     container: &api::Container,
     inputs: &ContainerInputs<'_>,
 ) -> Result<ContainerConfig, ContainerConfigError> {
-    let security = container_security(pod, container, inputs.image.user, inputs.node)?;
+    let mut security = container_security(pod, container, inputs.image.user, inputs.node)?;
+    if let Some(target) = inputs.target {
+        join_processes(&mut security, target);
+    }
     let facts = FieldFacts::of(pod, &inputs.node.host_ips, inputs.node.allocatable);
-    let sources =
-        EnvSources { services: inputs.services, objects: inputs.objects, pod_ips: inputs.pod_ips };
+    let sources = EnvSources {
+        services: inputs.services,
+        objects: inputs.objects,
+        files: inputs.env_files,
+        pod_ips: inputs.pod_ips,
+    };
     let variables = env::container_env(pod, container, sources, &facts)?;
     let expand_all = |list: &Option<Vec<String>>| -> Vec<String> {
         list.iter().flatten().map(|text| env::expand_text(text, &variables)).collect()
@@ -112,7 +133,7 @@ pub fn build_container_config(
         working_dir: container.working_dir.clone().unwrap_or_default(),
         mounts: container_mounts(
             container,
-            inputs.volumes,
+            VolumeSources { mounted: inputs.volumes, images: inputs.image.volumes },
             inputs.files,
             inputs.node.recursive_read_only,
         )?,

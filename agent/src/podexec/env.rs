@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1 as api;
 
 use super::container_config::ContainerConfigError;
+use super::env_file::EnvFiles;
 use super::field_ref::{self, FieldFacts};
 use super::service_env::{EnvServices, service_variables};
 use crate::model::{Pod, PodSource};
@@ -22,6 +23,7 @@ pub struct EnvSources<'a> {
     /// `None` until the Services have been listed once.
     pub services: Option<&'a EnvServices>,
     pub objects: &'a ObjectSet,
+    pub files: &'a EnvFiles,
     /// Addresses of the sandbox, of the node for a host-network pod.
     pub pod_ips: &'a [IpAddr],
 }
@@ -125,8 +127,20 @@ fn resolve(
         return Ok(Some(value.into_bytes()));
     }
     if let Some(resource) = &from.resource_field_ref {
-        let value = field_ref::resource_field(container, resource, facts)?;
+        // Its own container's, unless the reference names another of the pod.
+        let named = resource.container_name.as_deref().filter(|name| !name.is_empty());
+        let of = match named {
+            Some(name) => pod.container(name).map(|(_, named)| named),
+            None => Some(container),
+        };
+        let of = of.ok_or_else(|| {
+            ContainerConfigError::UnknownContainer(named.unwrap_or_default().to_owned())
+        })?;
+        let value = field_ref::resource_field(of, resource, facts)?;
         return Ok(Some(value.into_bytes()));
+    }
+    if let Some(wanted) = &from.file_key_ref {
+        return sources.files.value(wanted);
     }
     if let Some(wanted) = &from.config_map_key_ref {
         let map = sources.objects.config_maps.get(&wanted.name).and_then(Option::as_ref);

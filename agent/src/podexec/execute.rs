@@ -8,6 +8,7 @@
 //! images of all containers ─────────┘   (spec order, each as soon as its image is there)
 //! ```
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -19,18 +20,26 @@ use tokio_util::sync::CancellationToken;
 use super::report::StepReport;
 use super::start_container::{ImageReady, Line, Place, image_ready, start_container};
 use super::supplies::{PodSupplies, SandboxSupply};
-use crate::boundary::{Containers, RuntimeError, Sandboxes};
-use crate::model::{Pod, RuntimePod, Sandbox, SandboxId};
+use crate::boundary::{Containers, Dialer, RuntimeError, Sandboxes, Streaming};
+use crate::metrics::RuntimeMetrics;
+use crate::model::{ContainerKind, Pod, RuntimePod, Sandbox, SandboxId};
 use crate::podplan::StartContainer;
 
 #[cfg(test)]
 mod tests;
 
 /// Carries out steps; shared by all pod workers.
+#[derive(Clone)]
 pub struct Executor {
     pub sandboxes: Arc<dyn Sandboxes>,
     pub containers: Arc<dyn Containers>,
+    /// Commands of hooks.
+    pub streaming: Arc<dyn Streaming>,
+    /// Requests of hooks.
+    pub dialer: Arc<dyn Dialer>,
     pub supplies: Arc<dyn PodSupplies>,
+    /// Told of the sandboxes that are made.
+    pub metrics: RuntimeMetrics,
 }
 
 /// The sandbox that containers are started in.
@@ -49,6 +58,8 @@ pub struct BringUp {
     pub start: Vec<StartContainer>,
     /// When noded first saw the pod.
     pub seen: Timestamp,
+    /// The node's primary address; `None` while unknown.
+    pub host_ip: Option<IpAddr>,
 }
 
 /// How much of an ended pod goes.
@@ -72,7 +83,8 @@ pub enum ClearError {
 
 impl Executor {
     /// Makes the sandbox if need be and starts the containers one after the other, reporting each
-    /// step. A container that fails does not hold back the next. After `stop` no new runtime call
+    /// step. A container that fails does not hold back the next, unless it is an init container or
+    /// a sidecar, which the next ones rely on. After `stop` no new runtime call
     /// begins; the one under way is waited for.
     pub async fn bring_up(
         &self,
@@ -81,7 +93,7 @@ impl Executor {
         reports: &mpsc::Sender<StepReport>,
     ) {
         let images: Vec<ImageReady<'_>> =
-            work.start.iter().map(|start| image_ready(self, &work.pod, &start.name)).collect();
+            work.start.iter().map(|s| image_ready(self, &work.pod, &s.name, reports)).collect();
         // Images of later containers are fetched while earlier ones are being made.
         let mut fetching = pin!(join_all(images.iter().cloned()).fuse());
         let mut steps = pin!(self.steps(work, images, Line { stop, reports }));
@@ -113,12 +125,16 @@ impl Executor {
         };
         let (sandbox, mounted) = join(self.sandbox(work, line), volumes).await;
         let (Some((sandbox, supply)), true) = (sandbox, mounted) else { return };
-        let place = Place { pod: &work.pod, sandbox: &sandbox, supply: &supply };
+        let place =
+            Place { pod: &work.pod, sandbox: &sandbox, supply: &supply, host_ip: work.host_ip };
         for (start, image) in work.start.iter().zip(images) {
             if line.stop.is_cancelled() {
                 return;
             }
-            start_container(self, place, start, image, line).await;
+            let runs = start_container(self, place, start, image, line).await;
+            if !runs && start.kind == ContainerKind::Init {
+                return;
+            }
         }
     }
 
@@ -157,9 +173,11 @@ impl Executor {
             return Ok(None);
         }
         let made = async {
-            let id =
-                self.sandboxes.run_sandbox(supply.config.clone(), &supply.runtime_handler).await?;
-            self.sandboxes.sandbox_status(&id).await
+            let (config, handler) = (supply.config.clone(), &supply.runtime_handler);
+            let began = tokio::time::Instant::now();
+            let made = self.sandboxes.run_sandbox(config, handler).await;
+            self.metrics.sandbox_made(handler, began.elapsed(), made.is_ok());
+            self.sandboxes.sandbox_status(&made?).await
         };
         let sandbox = made.await.map_err(|error: RuntimeError| error.to_string())?;
         if !work.pod.host_network() && sandbox.ips.is_empty() {

@@ -17,9 +17,9 @@ use cri_proto::runtime::v1::{HugepageLimit, LinuxContainerResources};
 use k8s_openapi::api::core::v1 as api;
 
 use super::node_facts::NodeFacts;
-use crate::model::Pod;
 use crate::model::qos::{self, QosClass};
 use crate::model::resources::{self, Resources};
+use crate::model::{Pod, is_sidecar};
 
 const MIN_SHARES: i64 = 2;
 const MAX_SHARES: i64 = 262_144;
@@ -185,7 +185,7 @@ pub fn oom_score_adj(pod: &Pod, container: &api::Container, memory_capacity: u64
     };
     let mut requested = request(container);
     let inits = || spec.init_containers.iter().flatten();
-    if resources::is_sidecar(container) && inits().any(|c| c.name == container.name) {
+    if is_sidecar(container) && inits().any(|c| c.name == container.name) {
         // A sidecar must not die before the containers it serves.
         requested = requested.max(spec.containers.iter().map(request).min().unwrap_or(0));
     }

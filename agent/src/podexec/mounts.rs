@@ -1,12 +1,15 @@
 //! Pure. Mounts of a container: its volumes, the hosts file, the termination log.
 //! Source: kubelet v1.36 `kubelet_pods.go`, `kuberuntime/kuberuntime_container.go`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use cri_proto::runtime::v1::{Mount, MountPropagation};
+use cri_proto::runtime::v1::{ImageSpec, Mount, MountPropagation};
 use k8s_openapi::api::core::v1 as api;
 
 use super::container_config::ContainerConfigError;
+use super::supplies::VolumeImage;
+use crate::model::Pod;
 use crate::volumes::MountedVolumes;
 
 const HOSTS_PATH: &str = "/etc/hosts";
@@ -21,19 +24,42 @@ pub struct PodFiles<'a> {
     pub termination_log: Option<&'a Path>,
 }
 
+/// What the mounts of a container can be of.
+#[derive(Clone, Copy, Debug)]
+pub struct VolumeSources<'a> {
+    pub mounted: &'a MountedVolumes,
+    /// Images that the runtime mounts, by name of the volume.
+    pub images: &'a BTreeMap<String, VolumeImage>,
+}
+
+/// The image volumes that the container mounts, each once, in the order of the pod's volumes.
+pub fn image_volumes<'a>(
+    pod: &'a Pod,
+    container: &'a api::Container,
+) -> impl Iterator<Item = (&'a str, &'a api::ImageVolumeSource)> {
+    let mounts = container.volume_mounts.as_deref().unwrap_or_default();
+    let volumes = pod.spec().volumes.iter().flatten();
+    let of_image =
+        volumes.filter_map(|volume| Some((volume.name.as_str(), volume.image.as_ref()?)));
+    of_image.filter(|(name, _)| mounts.iter().any(|mount| mount.name == *name))
+}
+
 /// Mounts in this order: the container's volume mounts as it lists them, the hosts file unless
 /// the container mounts something there itself, the termination log. `/etc/resolv.conf` and
 /// `/etc/hostname` are the runtime's.
 pub fn container_mounts(
     container: &api::Container,
-    volumes: &MountedVolumes,
+    volumes: VolumeSources<'_>,
     files: PodFiles<'_>,
     recursive_read_only: bool,
 ) -> Result<Vec<Mount>, ContainerConfigError> {
     let wanted = container.volume_mounts.as_deref().unwrap_or_default();
     let mut mounts = wanted
         .iter()
-        .map(|mount| volume_mount(container, mount, volumes, recursive_read_only))
+        .map(|mount| match volumes.images.get(&mount.name) {
+            Some(image) => Ok(image_mount(mount, image)),
+            None => volume_mount(container, mount, volumes.mounted, recursive_read_only),
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let own_hosts = wanted.iter().any(|mount| mount.mount_path == HOSTS_PATH);
     if let Some(hosts) = files.hosts.filter(|_| !own_hosts) {
@@ -78,6 +104,22 @@ fn volume_mount(
         recursive_read_only: recursive,
         ..Default::default()
     })
+}
+
+/// The runtime finds the image's files itself; nobody writes to them.
+fn image_mount(mount: &api::VolumeMount, image: &VolumeImage) -> Mount {
+    Mount {
+        container_path: absolute(&mount.mount_path),
+        readonly: true,
+        image: Some(ImageSpec {
+            image: image.reference.clone(),
+            user_specified_image: image.named.clone(),
+            ..Default::default()
+        }),
+        image_sub_path: mount.sub_path.clone().unwrap_or_default(),
+        propagation: MountPropagation::PropagationPrivate as i32,
+        ..Default::default()
+    }
 }
 
 fn propagation(mount: &api::VolumeMount) -> Result<MountPropagation, ContainerConfigError> {

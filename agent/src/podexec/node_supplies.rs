@@ -2,35 +2,42 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cri_proto::runtime::v1::ContainerConfig;
+use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 
 use super::container_config::{ContainerInputs, ImageInput, build_container_config};
 use super::dns::{PodDns, parse_resolv_conf, pod_dns};
+use super::env_file::{EnvFiles, MAX_FILE, env_file_names};
 use super::hostname::{host_network_hosts_file, hosts_file, pod_names};
-use super::log_paths::{container_log, container_log_link, pod_log_dir};
-use super::mounts::PodFiles;
+use super::log_paths::{attempt_of_log, container_log, container_log_link, pod_log_dir};
+use super::mounts::{PodFiles, image_volumes};
 use super::node_facts::NodeFacts;
 use super::sandbox_config::{SandboxInputs, build_sandbox_config};
 use super::security_context::ImageUser;
 use super::service_env::EnvServices;
 use super::supplies::{
-    ImageFailure, ImageSupply, Instance, PodSupplies, SandboxSupply, SupplyError,
+    ImageFailure, ImageSupply, Instance, PodSupplies, SandboxSupply, SupplyError, VolumeImage,
 };
 use crate::adapters::linux::log_files;
 use crate::boundary::{ApiEvent, ObjectsApi};
 use crate::cm::CmHandle;
 use crate::config::DnsConfig;
 use crate::events::{EventsHandle, pod_reference};
-use crate::images::{EnsureImage, ImagesHandle};
+use crate::images::{EnsureImage, ImageTarget, ImagesHandle, PullNews};
 use crate::model::{Container, ContainerId, Pod, PodFullName, PodUid};
 use crate::objects::{ObjectsHandle, container_references};
 use crate::podworker::WallClock;
 use crate::telemetry::Causes;
-use crate::volumes::VolumesHandle;
+use crate::volumes::{MountedVolumes, VolumesHandle};
+
+/// How long a static pod waits for the Services to be listed; it may itself be the API server that
+/// is to list them. One that is up answers in this time.
+const STATIC_SERVICES_WAIT: Duration = Duration::from_millis(250);
 
 /// What the surroundings are made from.
 pub struct NodeSupplies {
@@ -50,6 +57,25 @@ pub struct NodeSupplies {
 /// An error and its causes as one text for users.
 fn supply_error(error: &(dyn std::error::Error + 'static)) -> SupplyError {
     SupplyError(Causes(error).to_string())
+}
+
+/// Reads the files that the environment of a container refers to, never outside their volumes.
+async fn env_files(
+    container: &api::Container,
+    mounted: &MountedVolumes,
+) -> Result<EnvFiles, SupplyError> {
+    let mut files = EnvFiles::default();
+    for (volume, path) in env_file_names(container) {
+        let place = mounted.get(&volume).ok_or_else(|| {
+            SupplyError(format!("cannot find the volume \"{volume}\" referenced by FileKeyRef"))
+        })?;
+        let (root, file) = (place.host_path.clone(), PathBuf::from(&path));
+        let content = log_files::read_beneath(root, file, MAX_FILE).await.map_err(|error| {
+            SupplyError(format!("cannot read file \"{path}\" of volume \"{volume}\": {error}"))
+        })?;
+        files.0.insert((volume, path), content);
+    }
+    Ok(files)
 }
 
 impl NodeSupplies {
@@ -98,9 +124,17 @@ impl NodeSupplies {
     }
 
     async fn services(&self, pod: &Pod) -> Option<EnvServices> {
-        let (own, default) =
-            tokio::join!(self.api.services_in(pod.namespace()), self.api.services_in("default"));
-        Some(EnvServices { own: own?, default: default? })
+        let listed = async {
+            let (own, default) = tokio::join!(
+                self.api.services_in(pod.namespace()),
+                self.api.services_in("default")
+            );
+            Some(EnvServices { own: own?, default: default? })
+        };
+        if pod.is_static() {
+            return tokio::time::timeout(STATIC_SERVICES_WAIT, listed).await.ok()?;
+        }
+        listed.await
     }
 
     fn log_dir(&self, pod: &PodFullName, uid: &PodUid) -> PathBuf {
@@ -144,20 +178,34 @@ impl PodSupplies for NodeSupplies {
         }
     }
 
-    async fn image(&self, pod: &Pod, spec: &api::Container) -> Result<ImageSupply, ImageFailure> {
-        let wish = EnsureImage { pod, container: spec, now: (self.clock)() };
-        match self.images.ensure(&wish).await {
-            Ok(present) => Ok(ImageSupply {
-                reference: present.image_ref,
-                uid: present.image.uid,
-                username: present.image.username,
-            }),
-            Err(error) => Err(ImageFailure {
+    async fn image(
+        &self,
+        pod: &Pod,
+        spec: &api::Container,
+        news: &PullNews,
+    ) -> Result<ImageSupply, ImageFailure> {
+        let ensure = |target| async move {
+            let wish = EnsureImage { pod, target, news: Some(news) };
+            self.images.ensure(&wish).await.map_err(|error| ImageFailure {
                 reason: error.reason,
                 message: error.message,
                 retry_at: error.retry_at,
-            }),
-        }
+            })
+        };
+        let volumes = image_volumes(pod, spec).map(async |(name, source)| {
+            let present = ensure(ImageTarget::Volume(source)).await?;
+            let named = source.reference.clone().unwrap_or_default();
+            Ok((name.to_owned(), VolumeImage { reference: present.image_ref, named }))
+        });
+        let (volumes, image) =
+            tokio::join!(join_all(volumes), ensure(ImageTarget::Container(spec)));
+        let (volumes, image) = (volumes.into_iter().collect::<Result<_, _>>()?, image?);
+        Ok(ImageSupply {
+            reference: image.image_ref,
+            uid: image.image.uid,
+            username: image.image.username,
+            volumes,
+        })
     }
 
     async fn container(
@@ -185,6 +233,7 @@ impl PodSupplies for NodeSupplies {
         let termination = termination.map_err(|error| supply_error(&error))?;
         let objects = objects.map_err(|error| supply_error(&error))?;
         let hosts = hosts?;
+        let env_files = env_files(instance.spec, &mounted).await?;
         let user = ImageUser { uid: instance.image.uid, username: instance.image.username.clone() };
         let pod_ips = if pod.host_network() { &self.node.host_ips } else { &instance.sandbox.ips };
         build_container_config(
@@ -192,9 +241,15 @@ impl PodSupplies for NodeSupplies {
             instance.spec,
             &ContainerInputs {
                 attempt: instance.attempt,
-                image: ImageInput { reference: &instance.image.reference, user: &user },
+                target: instance.target,
+                image: ImageInput {
+                    reference: &instance.image.reference,
+                    user: &user,
+                    volumes: &instance.image.volumes,
+                },
                 services: services.as_ref(),
                 objects: &objects,
+                env_files: &env_files,
                 pod_ips,
                 volumes: &mounted,
                 files: PodFiles { hosts: hosts.as_deref(), termination_log: Some(&termination) },
@@ -202,6 +257,20 @@ impl PodSupplies for NodeSupplies {
             },
         )
         .map_err(|error| supply_error(&error))
+    }
+
+    async fn attempt_after_logs(&self, pod: &Pod, container: &str) -> u32 {
+        let dir = self.log_dir(pod.full_name(), pod.uid()).join(container);
+        match log_files::files(dir).await {
+            Ok(names) => {
+                let attempts = names.iter().filter_map(|name| attempt_of_log(name));
+                attempts.max().map_or(0, |newest| newest.saturating_add(1))
+            }
+            Err(error) => {
+                tracing::warn!(pod = %pod.full_name(), container, %error, "cannot list the container's logs");
+                0
+            }
+        }
     }
 
     async fn created(&self, pod: &Pod, instance: Instance<'_>, id: &ContainerId) {
@@ -214,7 +283,7 @@ impl PodSupplies for NodeSupplies {
         }
     }
 
-    async fn removed(&self, pod: &PodFullName, uid: &PodUid, container: &Container) {
+    async fn remove_log(&self, pod: &PodFullName, uid: &PodUid, container: &Container) {
         let log = self.log_dir(pod, uid).join(container_log(&container.name, container.attempt));
         let link =
             container_log_link(&self.container_logs_dir, pod, &container.name, &container.id);

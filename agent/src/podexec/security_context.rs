@@ -12,10 +12,10 @@ use k8s_openapi::api::core::v1 as api;
 
 use super::container_config::ContainerConfigError;
 use super::node_facts::NodeFacts;
-use crate::model::Pod;
+use crate::model::{ContainerId, Pod};
 
 /// Hidden from a container by default (kubelet v1.36), beside the CPUs' thermal counters.
-const MASKED_PATHS: [&str; 12] = [
+pub const MASKED_PATHS: [&str; 12] = [
     "/proc/asound",
     "/proc/acpi",
     "/proc/interrupts",
@@ -31,7 +31,7 @@ const MASKED_PATHS: [&str; 12] = [
 ];
 
 /// Read-only for a container by default (kubelet v1.36).
-const READONLY_PATHS: [&str; 5] =
+pub const READONLY_PATHS: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// User of an image's configuration; neither set means root.
@@ -196,6 +196,16 @@ fn namespaces(pod: &Pod) -> NamespaceOption {
             mode: NamespaceMode::Node as i32,
             ..Default::default()
         }),
+    }
+}
+
+/// Puts the container into the process namespace of `target`. In a pod whose containers share one
+/// already, with each other or with the node, it sees the target anyway.
+pub fn join_processes(security: &mut LinuxContainerSecurityContext, target: &ContainerId) {
+    let Some(options) = &mut security.namespace_options else { return };
+    if options.pid == NamespaceMode::Container as i32 {
+        options.pid = NamespaceMode::Target as i32;
+        options.target_id = target.as_str().to_owned();
     }
 }
 

@@ -44,11 +44,11 @@ impl Executor {
     ) -> Result<(), RuntimeError> {
         let mut result = Ok(());
         for container in containers {
-            let removed = absent_is_fine(self.containers.remove_container(&container.id).await);
-            if removed.is_ok() {
-                self.supplies.removed(pod.0, pod.1, container).await;
-            }
-            result = result.and(removed);
+            // The log goes first, as with the kubelet: a container that goes with its sandbox, or
+            // just before we die, is never seen again, and nothing else leads to its log.
+            self.supplies.remove_log(pod.0, pod.1, container).await;
+            result =
+                result.and(absent_is_fine(self.containers.remove_container(&container.id).await));
         }
         for id in sandboxes {
             result = result.and(absent_is_fine(self.sandboxes.remove_sandbox(id).await));

@@ -1,6 +1,6 @@
 //! Everything a plan is made from.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1 as api;
 
 use crate::model::{ContainerId, Pod, RuntimePod};
 use crate::podworker::Lifecycle;
+use crate::prober::PodProbes;
 
 use super::HeldBack;
 
@@ -23,6 +24,7 @@ pub struct Observation {
     pub previous: Arc<api::PodStatus>,
     pub in_flight: InFlight,
     pub holds: Holds,
+    pub probes: Arc<PodProbes>,
     /// What the node says when pod networking is down; `None` while it works.
     pub network_not_ready: Option<String>,
     pub rules: PlanRules,
@@ -34,12 +36,14 @@ pub struct Observation {
 pub struct PlanRules {
     /// Longest wait before a restart, `crashLoopBackOff.maxContainerRestartPeriod`.
     pub restart_cap: Duration,
+    /// Dead instances kept of each container beside a running one, at least 1; `None` keeps all.
+    pub kept_dead: Option<u32>,
 }
 
 impl Default for PlanRules {
-    /// 300 s, kubelet v1.36.
+    /// 300 s and one, kubelet v1.36.
     fn default() -> Self {
-        Self { restart_cap: crate::backoff::CONTAINER_RULE.cap }
+        Self { restart_cap: crate::backoff::CONTAINER_RULE.cap, kept_dead: Some(1) }
     }
 }
 
@@ -61,6 +65,11 @@ pub struct InFlight {
     pub slow: BTreeSet<Slow>,
     /// Running stops, with the time their SIGKILL falls due.
     pub stopping: HashMap<ContainerId, Timestamp>,
+    /// Running preStop hooks, with the time the container's SIGKILL falls due.
+    pub pre_stop: HashMap<ContainerId, Timestamp>,
+    /// Names of containers whose postStart hook runs, or has failed while the container still
+    /// runs. To users such a container has not started.
+    pub post_start: BTreeSet<String>,
 }
 
 impl InFlight {
@@ -69,7 +78,7 @@ impl InFlight {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.slow.is_empty() && self.stopping.is_empty()
+        self.slow.is_empty() && self.stopping.is_empty() && self.pre_stop.is_empty()
     }
 }
 
@@ -91,6 +100,14 @@ pub struct Holds {
     /// By container name: why it could not be started. Kept after `until`, so that the reason
     /// stays published until a start succeeds.
     pub starts: HashMap<String, HeldBack>,
+    /// Containers whose preStop hook has ended, well or not, with the time their SIGKILL falls
+    /// due. The hook is not run again.
+    pub pre_stopped: HashMap<ContainerId, Timestamp>,
+    /// Instances that were ended so that another follows them, whatever the restart policy says
+    /// (see [`StopCause::makes_room`](super::StopCause::makes_room)).
+    pub replaced: HashSet<ContainerId>,
+    /// Running containers whose postStart hook has failed; they are to be ended.
+    pub hook_failed: HashSet<ContainerId>,
 }
 
 impl Holds {

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1 as api;
 
 use crate::backoff::CONTAINER_RULE;
-use crate::model::{Container, Exit, Pod, container_hash};
+use crate::model::{Container, ContainerKind, Exit, Pod, back_off_key, container_hash, is_sidecar};
 
 #[cfg(test)]
 mod tests;
@@ -14,6 +14,10 @@ mod tests;
 /// Annotation of a container in the runtime: seconds its successor has to wait, counted from the
 /// end of this instance.
 pub const RESTART_WAIT_ANNOTATION: &str = "io.noded.container.restartWaitSeconds";
+
+/// Annotation of a container in the runtime: hash of the image and the resources it was made with.
+/// A successor with others does not wait for its predecessor's failures.
+pub const RESTART_KEY_ANNOTATION: &str = "io.noded.container.restartKey";
 
 /// When the next instance may start, and what wait that one hands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +27,23 @@ pub(super) struct NextRun {
     pub wait: Duration,
     /// The wait that follows the end of the next instance.
     pub wait_after: Duration,
+}
+
+/// Whether a container that ended with `exit_code` runs again.
+///
+/// | kind | runs again |
+/// |---|---|
+/// | regular | by rules and policies, see [`restarts_after`] |
+/// | sidecar | always |
+/// | init | by rules and policies after a failure, never after code 0 |
+/// | ephemeral | never |
+pub fn runs_again(pod: &Pod, kind: ContainerKind, spec: &api::Container, exit_code: i32) -> bool {
+    match kind {
+        ContainerKind::Regular => restarts_after(pod, spec, exit_code),
+        ContainerKind::Init if is_sidecar(spec) => true,
+        ContainerKind::Init => exit_code != 0 && restarts_after(pod, spec, exit_code),
+        ContainerKind::Ephemeral => false,
+    }
 }
 
 /// Whether a container of the pod runs again after ending with `exit_code`: the first rule of
@@ -54,9 +75,15 @@ pub fn restarts_after(pod: &Pod, container: &api::Container, exit_code: i32) -> 
     }
 }
 
+/// Whether a container that had to be ended because a probe failed runs again, whatever code it
+/// then ended with (kubelet v1.36, `shouldRestartOnFailure`).
+pub fn restarts_failed(pod: &Pod, container: &api::Container) -> bool {
+    container.restart_policy.as_deref().unwrap_or(pod.restart_policy()) != "Never"
+}
+
 /// When the successor of `dead` may start. The first restart is immediate, then the wait is 10 s,
-/// doubling up to `cap`; it starts anew when the definition changed or the instance ran for longer
-/// than 600 s (kubelet v1.36, counted from the end of the run).
+/// doubling up to `cap`; it starts anew when image or resources changed, or the instance ran for
+/// longer than 600 s (kubelet v1.36, counted from the end of the run).
 pub(super) fn next_run(
     spec: &api::Container,
     dead: &Container,
@@ -84,7 +111,9 @@ fn grown(wait: Duration, cap: Duration) -> Duration {
 }
 
 fn is_forgotten(spec: &api::Container, dead: &Container, exit: &Exit) -> bool {
-    let redefined = dead.spec_hash.as_ref().is_some_and(|hash| *hash != container_hash(spec));
+    let key = dead.annotations.get(RESTART_KEY_ANNOTATION);
+    let redefined = dead.spec_hash.as_ref().is_some_and(|hash| *hash != container_hash(spec))
+        || key.is_some_and(|key| *key != back_off_key(spec));
     let ran = exit.finished_at.duration_since(dead.created_at);
     redefined || Duration::try_from(ran).is_ok_and(|ran| ran > CONTAINER_RULE.forget_after)
 }

@@ -1,5 +1,8 @@
 //! Stories of a whole plan, and the properties every plan has.
 
+mod properties;
+mod world;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -104,6 +107,18 @@ fn definition_change_stops_the_old_instance_while_others_are_being_started() {
     assert!(plan.start.is_empty());
 }
 
+#[test]
+fn container_killed_for_its_new_image_runs_again_even_if_it_never_restarts() {
+    let old = pod("ns/web").container("a").restart("Never").build();
+    let held = runtime(&old).sandbox(0).exited("a", 0, 143, 90).build();
+    let new = pod("ns/web").container_of("a", "other").restart("Never").build();
+    let seen = observe(&new, held);
+    assert_eq!(names(&plan_pod(&seen.clone().replaced("a-0").build())), ["a"]);
+    // One that had ended by itself stays as it is.
+    let plan = plan_pod(&seen.build());
+    assert_eq!(plan.verdict, Verdict::End(EndCause::Completed));
+}
+
 /// Carries the plan out on `held` as a runtime in good order would.
 fn apply(plan: &PodPlan, pod: &Pod, held: &mut RuntimePod, now: i64) {
     for stop in &plan.stop {
@@ -184,7 +199,7 @@ fn any_runtime() -> impl Strategy<Value = (Pod, RuntimePod)> {
 }
 
 fn may_run(container: &Container) -> bool {
-    containers::may_run(container)
+    look::may_run(container)
 }
 
 fn check_start_is_alone(plan: &PodPlan, held: &RuntimePod) -> Result<(), TestCaseError> {

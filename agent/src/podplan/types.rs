@@ -6,11 +6,14 @@ use jiff::Timestamp;
 
 use crate::model::{ContainerId, ContainerKind, SandboxId};
 use crate::podworker::EndCause;
+use crate::prober::ProbeKind;
 
 /// Everything one turn should do. An empty plan means the pod is as it should be.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PodPlan {
     pub sandbox: SandboxStep,
+    /// Hooks to be run side by side, before their containers are ended.
+    pub pre_stop: Vec<PreStop>,
     /// To be ended side by side.
     pub stop: Vec<StopContainer>,
     /// To be created and started one after the other, in this order.
@@ -32,6 +35,7 @@ impl PodPlan {
     /// Nothing to carry out. Held-back containers, timers and the verdict do not count as work.
     pub fn is_idle(&self) -> bool {
         matches!(self.sandbox, SandboxStep::Keep)
+            && self.pre_stop.is_empty()
             && self.stop.is_empty()
             && self.start.is_empty()
             && self.remove.is_empty()
@@ -78,6 +82,28 @@ pub enum StopCause {
     StateUnknown,
     /// Its pod is in no source any more.
     Orphaned,
+    /// This probe has failed as often as it may.
+    ProbeFailed(ProbeKind),
+    /// Its postStart hook failed.
+    PostStartFailed,
+}
+
+impl StopCause {
+    /// Whether the container is ended to make room for a new instance, which follows even when the
+    /// restart policy would not restart it.
+    pub fn makes_room(self) -> bool {
+        matches!(self, Self::DefinitionChanged | Self::StateUnknown)
+    }
+}
+
+/// Run the preStop hook of one container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreStop {
+    pub id: ContainerId,
+    pub name: String,
+    pub cause: StopCause,
+    /// When SIGKILL falls due; the hook gets no longer.
+    pub kill_at: Timestamp,
 }
 
 /// End one container.
@@ -103,6 +129,8 @@ pub struct StartContainer {
     /// An instance that was created and never started, as a noded that was killed in between
     /// leaves it. It is started instead of a new one, because its start may be under way.
     pub created: Option<ContainerId>,
+    /// The container whose processes an ephemeral one is to see.
+    pub target: Option<ContainerId>,
 }
 
 /// A container that is not running and will not be started this turn.

@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as api;
 
+use super::static_pod::CONFIG_MIRROR;
 use crate::boundary::PodWatchEvent;
 use crate::model::{Pod, PodFullName, PodSource, PodUid};
-
-/// Annotation the API copy of a static pod carries (API v1).
-const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
 /// All pods this node should run.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,6 +19,24 @@ pub struct DesiredPods {
     /// Whether every source has delivered a complete state at least once. While false, a pod that
     /// is not in `pods` may still be wanted.
     pub all_synced: bool,
+    /// Whether the API server's pods were listed once, so that a mirror pod that is not in
+    /// `mirror_pods` does not exist.
+    pub api_synced: bool,
+}
+
+impl DesiredPods {
+    /// The mirror pod that reflects just this static pod; `None` for any other pod, and while the
+    /// mirror is of another version or being deleted.
+    pub fn mirror_of(&self, pod: &Pod) -> Option<&Pod> {
+        let mirror = self.mirror_pods.get(pod.full_name()).filter(|_| pod.is_static())?;
+        (mirrors(mirror, pod) && mirror.deletion_requested().is_none()).then_some(mirror)
+    }
+}
+
+/// Whether `mirror` was made from `pod` as it is now.
+pub(super) fn mirrors(mirror: &Pod, pod: &Pod) -> bool {
+    let hash = pod.config_hash();
+    hash.is_some() && mirror.annotation(CONFIG_MIRROR) == hash
 }
 
 /// What one source last said.
@@ -33,6 +49,17 @@ pub struct SourceSnapshot {
 }
 
 impl SourceSnapshot {
+    /// The complete state of a source that tells it as a whole.
+    pub fn complete_with(pods: impl IntoIterator<Item = Pod>) -> Self {
+        let pods = pods.into_iter().map(|pod| (pod.uid().clone(), pod)).collect();
+        Self { pods, relisted: None, synced: true }
+    }
+
+    /// Whether the source has delivered a complete state at least once.
+    pub fn is_synced(&self) -> bool {
+        self.synced
+    }
+
     /// Takes in one step of the API watch and says whether the pods or `synced` changed. Pods of
     /// other nodes and objects that are no pods count as absent. The newest step about a UID
     /// holds, whatever resource version it carries.
@@ -89,13 +116,15 @@ pub fn merge<'a>(sources: impl IntoIterator<Item = &'a SourceSnapshot>) -> Desir
     let mut desired = DesiredPods { all_synced: true, ..DesiredPods::default() };
     for source in sources {
         desired.all_synced &= source.synced;
-        for pod in source.pods.values() {
+        // Pods that run already are judged before new ones, so all of them have to be there.
+        for pod in source.pods.values().filter(|_| source.synced) {
             if is_mirror(pod) {
-                desired.mirror_pods.insert(pod.full_name().clone(), pod.clone());
+                put_mirror(&mut desired.mirror_pods, pod);
                 continue;
             }
             let known = desired.pods.get(pod.uid()).map(Pod::source);
-            if known.is_none_or(|known| precedence(pod.source()) > precedence(known)) {
+            let wins = |known| source_precedence(pod.source()) > source_precedence(known);
+            if known.is_none_or(wins) {
                 desired.pods.insert(pod.uid().clone(), pod.clone());
             }
         }
@@ -103,7 +132,18 @@ pub fn merge<'a>(sources: impl IntoIterator<Item = &'a SourceSnapshot>) -> Desir
     desired
 }
 
-fn precedence(source: PodSource) -> u8 {
+/// While a list is under way a mirror pod that is gone may still be here beside its successor; the
+/// younger one counts.
+fn put_mirror(mirrors: &mut HashMap<PodFullName, Pod>, pod: &Pod) {
+    let created = |pod: &Pod| pod.object().metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let known = mirrors.get(pod.full_name());
+    if known.is_none_or(|known| (created(known), known.uid()) < (created(pod), pod.uid())) {
+        mirrors.insert(pod.full_name().clone(), pod.clone());
+    }
+}
+
+/// Which source's word counts, the highest first.
+pub(super) fn source_precedence(source: PodSource) -> u8 {
     match source {
         PodSource::File => 2,
         PodSource::Http => 1,
@@ -112,13 +152,7 @@ fn precedence(source: PodSource) -> u8 {
 }
 
 fn is_mirror(pod: &Pod) -> bool {
-    pod.source() == PodSource::Api
-        && pod
-            .object()
-            .metadata
-            .annotations
-            .as_ref()
-            .is_some_and(|annotations| annotations.contains_key(MIRROR_ANNOTATION))
+    !pod.is_static() && pod.annotation(CONFIG_MIRROR).is_some()
 }
 
 #[cfg(test)]

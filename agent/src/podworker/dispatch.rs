@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::pool::was_admitted;
 use super::{EndCause, WorkerStates};
 use crate::model::{Pod, PodFullName, PodSource, PodUid, RuntimePods};
 use crate::podsource::DesiredPods;
@@ -23,6 +24,11 @@ pub enum Demand {
     Reject {
         reason: String,
         message: String,
+    },
+    /// Has to make room for a critical pod.
+    Preempt {
+        message: String,
+        grace: Duration,
     },
     /// Its deletion was asked for.
     Delete {
@@ -44,6 +50,9 @@ impl Demand {
             Self::Reject { reason, message } => {
                 let (reason, message) = (reason.clone(), message.clone());
                 Some((EndCause::Rejected { reason, message }, Duration::ZERO))
+            }
+            Self::Preempt { message, grace } => {
+                Some((EndCause::Preempted { message: message.clone() }, *grace))
             }
             Self::Delete { grace } | Self::Vanish { grace } => Some((EndCause::Deleted, *grace)),
             Self::Orphan => Some((EndCause::Orphaned, ORPHAN_GRACE)),
@@ -86,12 +95,12 @@ pub struct DispatchInput<'a> {
     pub now: Timestamp,
 }
 
-/// The orders that bring the workers in line with the desired pods, oldest pod first: after a
-/// restart pods are admitted in the order they came to the node. A static pod waits until the one
+/// The orders that bring the workers in line with the desired pods. Pods that were taken on before
+/// come first, because they are not judged and have their room; then the oldest. A static pod waits until the one
 /// of the same name before it has gone.
 pub fn dispatch(input: &DispatchInput<'_>) -> Vec<WorkerOrder> {
     let mut pods: Vec<&Pod> = input.desired.pods.values().collect();
-    pods.sort_by_key(|pod| (creation(pod), pod.uid()));
+    pods.sort_by_cached_key(|pod| (!was_admitted(pod, input.runtime), creation(pod), pod.uid()));
     let mut orders = Vec::new();
     for pod in pods {
         let known = input.workers.contains_key(pod.uid());

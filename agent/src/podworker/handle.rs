@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
-use super::Lifecycle;
+use super::{AdmissionParts, Lifecycle};
 use crate::events::EventsHandle;
+use crate::metrics::{ContainerMetrics, PodMetrics};
 use crate::model::{Pod, PodFullName, PodUid};
 use crate::node::NodeView;
 use crate::pleg::PlegHandle;
 use crate::podexec::Executor;
 use crate::podplan::PlanRules;
-use crate::status::StatusHandle;
+use crate::prober::ProbeContext;
+use crate::status::{Readiness, StatusHandle};
 
 /// Reads the wall clock. Timers use Tokio's.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -22,14 +24,27 @@ pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// What all workers share.
 pub struct WorkerContext {
     pub executor: Executor,
+    pub prober: Arc<ProbeContext>,
     pub pleg: PlegHandle,
     pub status: StatusHandle,
+    pub readiness: Readiness,
     pub events: EventsHandle,
     pub node: watch::Receiver<NodeView>,
+    /// Pods one of whose ConfigMaps or Secrets has changed.
+    pub object_changes: broadcast::Sender<PodUid>,
     pub rules: PlanRules,
+    pub admission: AdmissionParts,
     /// Safety tick of a worker, `syncFrequency`.
     pub sync_period: Duration,
     pub clock: WallClock,
+    pub metrics: WorkMetrics,
+}
+
+/// What work on pods is counted in.
+#[derive(Clone, Default)]
+pub struct WorkMetrics {
+    pub pods: PodMetrics,
+    pub containers: ContainerMetrics,
 }
 
 /// One worker as others see it.

@@ -21,6 +21,8 @@ pub enum EndCause {
     Completed,
     /// Refused by admission: the published reason and message.
     Rejected { reason: String, message: String },
+    /// A critical pod needs the room.
+    Preempted { message: String },
     /// `activeDeadlineSeconds` is over.
     DeadlineExceeded,
     /// The runtime holds it and no source wants it.

@@ -26,6 +26,6 @@ mod pool;
 mod worker;
 
 pub use dispatch::{Demand, Wish, WorkerOrder, dispatch};
-pub use handle::{WallClock, WorkerContext, WorkerState, WorkerStates};
+pub use handle::{WallClock, WorkMetrics, WorkerContext, WorkerState, WorkerStates};
 pub use lifecycle::{EndCause, Lifecycle};
-pub use pool::{PodPool, PoolEnded};
+pub use pool::{AdmissionParts, PodPool, PoolEnded};

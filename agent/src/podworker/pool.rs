@@ -1,5 +1,7 @@
 //! Owns the workers: who there is, what each is told, when it is poked.
 
+mod admission;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -7,15 +9,17 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use super::dispatch::DispatchInput;
-use super::worker::{Lines, Note, Worker, has_ended};
+use super::worker::{Lines, Note, Worker};
 use super::{
     Demand, Lifecycle, Wish, WorkerContext, WorkerOrder, WorkerState, WorkerStates, dispatch,
 };
-use crate::admission::{AdmitDecision, admit};
-use crate::model::{Pod, PodFullName, PodSource, PodUid, RuntimePod, RuntimePods};
+use crate::model::{PodFullName, PodUid, RuntimePod, RuntimePods};
 use crate::node::NodeView;
-use crate::podexec::rejected_event;
 use crate::podsource::DesiredPods;
+
+pub use admission::AdmissionParts;
+use admission::Undecided;
+pub(super) use admission::was_admitted;
 
 #[cfg(test)]
 mod tests;
@@ -51,6 +55,7 @@ pub struct PodPool {
     states: WorkerStates,
     publisher: watch::Sender<Arc<WorkerStates>>,
     finished: HashSet<PodUid>,
+    undecided: Undecided,
     tasks: JoinSet<PodUid>,
     note_sender: mpsc::Sender<Note>,
     notes: mpsc::Receiver<Note>,
@@ -74,6 +79,7 @@ impl PodPool {
             states: WorkerStates::new(),
             publisher,
             finished: HashSet::new(),
+            undecided: Undecided::default(),
             tasks: JoinSet::new(),
             note_sender,
             notes,
@@ -110,7 +116,13 @@ impl PodPool {
                 }
                 Some(note) = self.notes.recv() => {
                     self.take_note(note);
-                    false
+                    self.undecided.waits_for_room()
+                }
+                Some(Ok((uid, node))) = self.undecided.answers.join_next(),
+                    if !self.undecided.answers.is_empty() =>
+                {
+                    self.undecided.take_answer(uid, node);
+                    true
                 }
                 Some(joined) = self.tasks.join_next(), if !self.tasks.is_empty() => match joined {
                     Ok(uid) => {
@@ -127,6 +139,7 @@ impl PodPool {
         let desired = Arc::clone(&self.desired.borrow_and_update());
         let Some(runtime) = self.runtime.borrow().clone() else { return };
         self.finished.retain(|uid| desired.pods.contains_key(uid));
+        self.undecided.retain(&desired);
         let orders = dispatch(&DispatchInput {
             desired: &desired,
             workers: &self.states,
@@ -140,6 +153,7 @@ impl PodPool {
                 WorkerOrder::Start { pod, demand } => self.admit_and_start(pod, demand, &runtime),
                 WorkerOrder::EndOrphan { uid, full_name } => {
                     tracing::info!(pod = %full_name, %uid, "ending a pod that no source wants");
+                    self.context.metrics.pods.orphan_found();
                     let wish = Wish { pod: None, demand: Demand::Orphan };
                     self.start(uid, full_name, wish);
                 }
@@ -147,11 +161,16 @@ impl PodPool {
         }
     }
 
-    /// Tells a worker what is new. A rejection is final: such a pod can only be deleted.
+    /// Tells a worker what is new. A rejection is final, and so is a preemption: such a pod can
+    /// only be deleted. A static pod that comes back while it ends is ended first and starts anew.
     fn update(&mut self, uid: &PodUid, mut wish: Wish) {
         let Some(entry) = self.entries.get(uid) else { return };
         let current = entry.wishes.borrow();
-        if let (Demand::Reject { .. }, Demand::Run) = (&current.demand, &wish.demand) {
+        let is_final = matches!(
+            current.demand,
+            Demand::Reject { .. } | Demand::Preempt { .. } | Demand::Vanish { .. }
+        );
+        if is_final && wish.demand == Demand::Run {
             wish.demand = current.demand.clone();
         }
         if is_same(&current, &wish) {
@@ -163,41 +182,6 @@ impl PodPool {
         }
         entry.wishes.send_replace(wish);
         self.publish();
-    }
-
-    /// Starts the pod's worker. A pod that has a container here already, or is ending, is not
-    /// asked about; a pod of the API is asked about only once the Node is known.
-    fn admit_and_start(&mut self, pod: Pod, mut demand: Demand, runtime: &RuntimePods) {
-        let runs_already = runtime.get(pod.uid()).is_some_and(|held| !held.containers.is_empty());
-        if demand == Demand::Run && !runs_already && !has_ended(&pod) {
-            let node = self.node.borrow().node.clone();
-            if node.is_none() && pod.source() == PodSource::Api {
-                return;
-            }
-            if let AdmitDecision::Reject { reason, message } =
-                admit(&pod, &self.admitted(), node.as_deref())
-            {
-                tracing::info!(pod = %pod.full_name(), reason, message, "pod is rejected");
-                let now = (self.context.clock)();
-                self.context.events.publish(rejected_event(&pod, &reason, &message, now));
-                demand = Demand::Reject { reason, message };
-            }
-        }
-        let (uid, full_name) = (pod.uid().clone(), pod.full_name().clone());
-        self.start(uid, full_name, Wish { pod: Some(pod), demand });
-    }
-
-    /// Pods that take up room on the node.
-    fn admitted(&self) -> Vec<Pod> {
-        let takes_room = |stage: &Lifecycle| {
-            matches!(stage, Lifecycle::Waiting | Lifecycle::Syncing | Lifecycle::Terminating { .. })
-        };
-        let states = self.states.iter().filter(|(uid, state)| {
-            let wish = self.entries.get(*uid).map(|entry| entry.wishes.borrow());
-            let rejected = wish.is_some_and(|w| matches!(w.demand, Demand::Reject { .. }));
-            !rejected && takes_room(&state.lifecycle)
-        });
-        states.filter_map(|(_, state)| state.pod.clone()).filter(|pod| !has_ended(pod)).collect()
     }
 
     fn start(&mut self, uid: PodUid, full_name: PodFullName, wish: Wish) {
@@ -252,9 +236,16 @@ impl PodPool {
     }
 
     fn forget(&mut self, uid: &PodUid) {
-        self.entries.remove(uid);
+        let last = self.entries.remove(uid).map(|entry| entry.wishes.borrow().clone());
+        let may_return = last.is_some_and(|wish| {
+            matches!(wish.demand, Demand::Vanish { .. }) && wish.pod.is_some_and(|p| p.is_static())
+        });
         self.states.remove(uid);
-        self.finished.insert(uid.clone());
+        if !may_return {
+            self.finished.insert(uid.clone());
+        } else if let Some(pod) = self.desired.borrow().pods.get(uid) {
+            self.context.metrics.pods.restarted(pod.is_static());
+        }
         self.publish();
     }
 

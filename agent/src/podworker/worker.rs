@@ -1,24 +1,28 @@
 //! One pod: wake, look, plan, act, report.
 
 mod act;
+mod measure;
 mod outcome;
 mod tell;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1 as api;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::time::Instant;
 
+use self::measure::Measure;
 use super::operations::Operations;
 use super::{EndCause, Lifecycle, Wish, WorkerContext};
-use crate::model::{Pod, PodFullName, PodUid, RuntimePod};
-use crate::podexec::{ClearScope, deadline_event};
+use crate::metrics::SyncKind;
+use crate::model::{ContainerId, Pod, PodFullName, PodUid, RuntimePod};
+use crate::podexec::{ClearScope, Trouble, deadline_event};
 use crate::podplan::{Holds, Observation, Slow, Step, Verdict, plan_pod};
+use crate::prober::PodProber;
 use crate::reason;
 
 /// Pause before a failed step is tried again; a random half is added, so that pods that failed
@@ -63,13 +67,26 @@ pub(super) struct Lines {
     pub notes: mpsc::Sender<Note>,
 }
 
+/// What became of the ConfigMaps and Secrets of the pod.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Objects {
+    Same,
+    Changed,
+}
+
 /// What has been said in events already, so that it is said once.
 #[derive(Default)]
 struct Announced {
     back_offs: HashMap<String, Timestamp>,
     network: Option<String>,
     sandbox_attempt: u32,
+    /// Containers that are being ended.
+    kills: HashSet<ContainerId>,
     runtime_away: bool,
+    /// What keeps all containers from being made, as published.
+    troubles: BTreeMap<Trouble, String>,
+    /// By container: why it could not be started last.
+    failures: HashMap<String, String>,
 }
 
 pub(super) struct Worker {
@@ -92,6 +109,10 @@ pub(super) struct Worker {
     /// Failures to make the volumes since a container was last started.
     volume_failures: u32,
     operations: Operations,
+    prober: PodProber,
+    object_changes: broadcast::Receiver<PodUid>,
+    /// Since the last bring-up began.
+    objects: Objects,
     /// The last container of the bring-up in flight.
     last_start: Option<String>,
     late_look: Option<Instant>,
@@ -100,6 +121,7 @@ pub(super) struct Worker {
     cleared: Option<ClearScope>,
     jitter: RandomState,
     turns: u64,
+    measure: Measure,
 }
 
 impl Worker {
@@ -115,8 +137,12 @@ impl Worker {
         // A pod that somebody has begun with may be missing in the cache only because it could
         // not be read yet.
         let stale = wish.pod.is_none() || status.start_time.is_some();
+        let measure = Measure::new(wish.pod.as_ref(), &context.metrics);
         let mut worker = Self {
             operations: Operations::new(Arc::clone(&context)),
+            prober: PodProber::new(Arc::clone(&context.prober)),
+            object_changes: context.object_changes.subscribe(),
+            objects: Objects::Same,
             context,
             uid: identity.0,
             full_name: identity.1,
@@ -136,6 +162,7 @@ impl Worker {
             cleared: None,
             jitter: RandomState::new(),
             turns: 0,
+            measure,
         };
         worker.take_demand();
         worker
@@ -145,7 +172,9 @@ impl Worker {
     pub async fn run(mut self) -> PodUid {
         self.note().await;
         loop {
+            let began = Instant::now();
             let next = self.turn().await;
+            self.measure_turn(began);
             if self.is_over() {
                 self.say_farewell().await;
                 return self.uid;
@@ -159,7 +188,8 @@ impl Worker {
         let mut due = false;
         while !due {
             let timer = self.late_look.map_or(next, |late| late.min(next));
-            // All arms are cancel safe: watch, notify, the operations' own queue, a timer.
+            // All arms are cancel safe: watches, notify, broadcast, the operations' own queue, a
+            // timer.
             tokio::select! {
                 changed = self.lines.wishes.changed() => match changed {
                     Ok(()) => due = self.take_wish().await,
@@ -167,7 +197,9 @@ impl Worker {
                     Err(_) => std::future::pending().await,
                 },
                 progress = self.operations.next() => due = self.take_progress(progress),
+                () = self.prober.changed() => due = true,
                 () = self.lines.poke.notified() => due = !self.postpone_look(),
+                () = concerns(&mut self.object_changes, &self.uid) => due = self.retry_config(),
                 () = tokio::time::sleep_until(timer) => {
                     self.stale |= self.late_look.take().is_some();
                     due = true;
@@ -184,6 +216,7 @@ impl Worker {
         if respecified {
             // What failed may have been mended.
             self.holds.starts.clear();
+            self.measure.next = SyncKind::Update;
         }
         self.wish = wish;
         let stage = self.lifecycle.clone();
@@ -192,6 +225,19 @@ impl Worker {
             self.note().await;
         }
         respecified || !self.postpone_look()
+    }
+
+    /// A ConfigMap or Secret of the pod has changed: what failed for want of it is tried again.
+    /// Whether that calls for a turn at once.
+    fn retry_config(&mut self) -> bool {
+        self.objects = Objects::Changed;
+        for held in self.holds.starts.values_mut() {
+            if held.reason == reason::CREATE_CONTAINER_CONFIG_ERROR {
+                held.until = None;
+            }
+        }
+        self.holds.steps.remove(&Step::Volumes);
+        !self.postpone_look()
     }
 
     fn take_demand(&mut self) {
@@ -255,7 +301,7 @@ impl Worker {
                 continue;
             }
             self.publish(&observation, &plan).await;
-            self.announce(&plan, observation.now);
+            self.announce(&observation, &plan);
             let next = plan.next_turn;
             self.carry_out(plan, &observation);
             self.clear(&observation);
@@ -288,18 +334,25 @@ impl Worker {
     fn observe(&mut self, runtime: Arc<RuntimePod>) -> Observation {
         let now = (self.context.clock)();
         self.holds.steps.retain(|_, until| *until > now);
+        let is_held = |id: &ContainerId| runtime.containers.iter().any(|c| c.id == *id);
+        self.holds.replaced.retain(is_held);
+        self.forget_ended(&runtime);
         self.adopt_foreign_conditions();
-        Observation {
+        let mut observation = Observation {
             pod: self.wish.pod.clone(),
             lifecycle: self.lifecycle.clone(),
             runtime,
             previous: Arc::clone(&self.previous),
             in_flight: self.operations.in_flight().clone(),
             holds: self.holds.clone(),
+            probes: Arc::default(),
             network_not_ready: self.context.node.borrow().network_problem.clone(),
             rules: self.context.rules,
             now,
-        }
+        };
+        let node_ips = self.context.node.borrow().ips.clone();
+        observation.probes = self.prober.aim(&observation, &node_ips);
+        observation
     }
 
     async fn end(&mut self, cause: EndCause) {
@@ -349,6 +402,18 @@ impl Worker {
     fn jittered(&self, pause: Duration) -> Duration {
         let share = self.jitter.hash_one(self.turns) % 500;
         pause + pause.mul_f64(f64::from(u32::try_from(share).unwrap_or(0)) / 1000.0)
+    }
+}
+
+/// Returns when an object of the pod has changed, or may have: a change can be missed. Cancel safe.
+async fn concerns(changes: &mut broadcast::Receiver<PodUid>, pod: &PodUid) {
+    loop {
+        match changes.recv().await {
+            Ok(uid) if uid != *pod => {}
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+            // The process is ending.
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
     }
 }
 

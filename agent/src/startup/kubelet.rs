@@ -3,85 +3,140 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use netproxy::metrics::BuildFacts;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::credential::node_api;
-use super::{Tasks, spawn, spawn_with_end};
+use super::credential::{self, node_credential};
+use super::pods::{self, Slices};
+use super::server::{self, ServerParts};
+use super::{Tasks, logs, signed_certificate, spawn, spawn_with_end, static_pods, stats};
+use crate::adapters::Standalone;
 use crate::adapters::cri::{CriClient, watch_runtime_events};
-use crate::adapters::kube::KubeApi;
+use crate::adapters::kube::{Identity, KubeApi};
 use crate::adapters::linux::{
     Kernel, LinuxMachine, LinuxMounter, OomScore, open_cgroups, root_dir,
 };
 use crate::boundary::{
-    CgroupDriver, Machine, MachineCapacity, Mounter, NodesApi, RuntimeError, RuntimeFacts,
+    CgroupDriver, Cgroups, EventSink, Machine, MachineCapacity, Mounter, NodesApi, ObjectsApi,
+    RuntimeError, RuntimeFacts,
 };
 use crate::cli::RunArguments;
 use crate::cm::{CmHandle, CmTask, NodeLimits};
 use crate::config::AgentConfig;
 use crate::events::{EventsHandle, EventsTask};
 use crate::exit::{ExitReason, Fatal};
-use crate::images::ImagesHandle;
+use crate::metrics::NodeMetrics;
 use crate::model::resources::Resources;
+use crate::node;
 use crate::node::addresses::{Candidates, choose_ips};
 use crate::node::allocatable::Reservations;
 use crate::node::{LeaseTask, NodeParts, NodeTask, NodeView};
 use crate::pleg::{PlegHandle, PlegTask, RuntimeReader};
-use crate::podexec::{Allocatable, CgroupFacts, Executor, NodeFacts, NodeSupplies};
-use crate::podplan::PlanRules;
-use crate::podsource::PodSourceTask;
-use crate::podworker::{PodPool, WallClock, WorkerContext};
+use crate::podexec::{Allocatable, CgroupFacts, NodeFacts};
+use crate::podworker::WallClock;
 use crate::server::health;
-use crate::status::StatusTask;
-use crate::telemetry::Causes;
-use crate::volumes::VolumesDeps;
-use crate::{node, objects, volumes};
+use crate::status::Readiness;
+use crate::telemetry::{Causes, LogVerbosity};
+
+#[cfg(test)]
+pub(super) mod tests;
 
 /// How long a runtime may take to answer for the first time. containerd starts within seconds;
 /// after this systemd tries again.
 const RUNTIME_DEADLINE: Duration = Duration::from_secs(120);
 
+/// Kubernetes version from which on a runtime has to tell its cgroup driver (kubelet v1.36).
+const NEEDS_CGROUP_DRIVER: &str = "1.37.0";
+
 /// The machine's host name, for the Node's name unless it is overridden.
-pub(super) fn hostname(arguments: &RunArguments) -> Result<String, Fatal> {
+pub(crate) fn hostname(arguments: &RunArguments) -> Result<String, Fatal> {
     let root = arguments.root_dir.clone().unwrap_or_else(|| "/var/lib/kubelet".into());
     LinuxMachine::new(root).identity().map(|identity| identity.hostname).map_err(|error| {
         Fatal::new(ExitReason::Machine, format!("cannot read what this machine is: {error}"))
     })
 }
 
-fn machine(message: impl std::fmt::Display) -> Fatal {
+pub(super) fn machine(message: impl std::fmt::Display) -> Fatal {
     Fatal::new(ExitReason::Machine, message.to_string())
 }
 
 /// Everything the tasks share.
-struct Ground {
-    machine: Arc<LinuxMachine>,
+pub(super) struct Ground {
+    pub machine: Arc<LinuxMachine>,
     capacity: MachineCapacity,
     reservations: Reservations,
-    runtime: CriClient,
-    driver: CgroupDriver,
-    api: KubeApi,
-    facts: Arc<NodeFacts>,
+    pub runtime: CriClient,
+    pub driver: CgroupDriver,
+    pub cgroups: Arc<dyn Cgroups>,
+    /// `None` in standalone mode.
+    pub api: Option<KubeApi>,
+    pub facts: Arc<NodeFacts>,
+    pub metrics: NodeMetrics,
+}
+
+impl Ground {
+    /// ConfigMaps, Secrets and Services; none in standalone mode.
+    pub fn objects_api(&self) -> Arc<dyn ObjectsApi> {
+        match &self.api {
+            Some(api) => Arc::new(api.clone()),
+            None => Arc::new(Standalone),
+        }
+    }
+
+    fn event_sink(&self) -> Arc<dyn EventSink> {
+        match &self.api {
+            Some(api) => Arc::new(api.clone()),
+            None => Arc::new(Standalone),
+        }
+    }
+
+    pub fn clock(&self) -> WallClock {
+        credential::clock(Arc::clone(&self.machine))
+    }
 }
 
 /// Starts the kubelet part. Fails when the machine, the runtime or the credential do not allow it.
+/// Returns the node's client certificate; `None` in standalone mode.
 pub(super) async fn start(
     config: &Arc<AgentConfig>,
     arguments: &RunArguments,
+    (readiness, verbosity): (Readiness, LogVerbosity),
     tasks: &mut Tasks,
-) -> Result<(), Fatal> {
-    let api = node_api(config, arguments).await?;
+) -> Result<Option<Identity>, Fatal> {
+    let metrics = node_metrics(config);
+    let credential = node_credential(config, arguments, &metrics, tasks).await?;
+    if credential.is_none() {
+        static_pods::tell_standalone(config);
+    }
     prepare_machine(config)?;
-    let ground = ground(config, api).await?;
+    let api = credential.as_ref().map(|credential| credential.api.clone());
+    let ground = ground(config, api, metrics).await?;
     let (events, events_task) =
-        EventsTask::new(Arc::new(ground.api.clone()), &config.node_name, &config.limits);
+        EventsTask::new(ground.event_sink(), &config.node_name, &config.limits);
     spawn(tasks, "events", events_task.run());
     let cm = start_cgroups(config, &ground, events.clone(), tasks).await?;
     let pleg = start_pleg(config, &ground, tasks)?;
     start_health(config, &pleg, tasks).await?;
     let node = start_node(config, &ground, &pleg, events.clone(), tasks);
-    start_pods(config, &ground, Slices { events, cm, pleg, node }, tasks);
-    Ok(())
+    let signed_certificate = signed_certificate::start(config, &ground, &node, tasks);
+    let static_sources = static_pods::start(config, &ground.clock(), tasks)?;
+    let slices = Slices { events, cm, pleg: pleg.clone(), node, static_sources, readiness };
+    let pods = pods::start(config, &ground, slices, tasks);
+    let stats = stats::start(config, &ground, &pods, tasks)?;
+    let pleg_health = pleg.health();
+    let parts = ServerParts {
+        ground: &ground,
+        arguments,
+        pods,
+        pleg_health,
+        signed_certificate,
+        stats,
+        log_watch: logs::watch(tasks),
+        verbosity,
+    };
+    server::start(config, &parts, tasks).await?;
+    Ok(credential.map(|credential| credential.identity))
 }
 
 /// Directories, kernel settings and this process's own place among the others.
@@ -113,7 +168,11 @@ fn prepare_machine(config: &AgentConfig) -> Result<(), Fatal> {
 }
 
 /// Reads the machine and waits for the runtime.
-async fn ground(config: &AgentConfig, api: KubeApi) -> Result<Ground, Fatal> {
+async fn ground(
+    config: &AgentConfig,
+    api: Option<KubeApi>,
+    metrics: NodeMetrics,
+) -> Result<Ground, Fatal> {
     let linux = Arc::new(LinuxMachine::new(&config.root_dir));
     let capacity = linux
         .capacity()
@@ -124,32 +183,46 @@ async fn ground(config: &AgentConfig, api: KubeApi) -> Result<Ground, Fatal> {
         &config.runtime_endpoint,
         &config.image_endpoint,
         config.cadence.runtime_request,
+        &metrics.runtime,
     )
     .map_err(|error| Fatal::new(ExitReason::Runtime, error.to_string()))?;
-    wait_for_runtime(config, &runtime).await?;
-    let driver = match runtime.cgroup_driver().await {
-        Ok(driver) => driver,
-        Err(RuntimeError::Unimplemented(_)) => config.cgroups.driver,
-        Err(error) => {
-            return Err(Fatal::new(
-                ExitReason::Runtime,
-                format!("the container runtime does not tell its cgroup driver: {error}"),
-            ));
-        }
-    };
-    let facts = Arc::new(node_facts(config, &linux, &capacity, &reservations).await?);
-    Ok(Ground { machine: linux, capacity, reservations, runtime, driver, api, facts })
+    let driver = wait_for_runtime(config, &runtime, &metrics).await?;
+    let cgroups = open_cgroups().map_err(|error| machine(Causes(&error)))?;
+    let version = cgroups.version();
+    let facts = node_facts(config, &linux, &capacity, &reservations, version).await?;
+    let facts = Arc::new(facts);
+    Ok(Ground {
+        machine: linux,
+        capacity,
+        reservations,
+        runtime,
+        driver,
+        cgroups,
+        api,
+        facts,
+        metrics,
+    })
 }
 
-async fn wait_for_runtime(config: &AgentConfig, runtime: &CriClient) -> Result<(), Fatal> {
+fn node_metrics(config: &AgentConfig) -> NodeMetrics {
+    let build = BuildFacts {
+        kubernetes_version: config.kubelet_version.clone(),
+        own_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    NodeMetrics::new(&config.node_name, &build)
+}
+
+/// The cgroup driver of the runtime, as soon as it answers.
+async fn wait_for_runtime(
+    config: &AgentConfig,
+    runtime: &CriClient,
+    metrics: &NodeMetrics,
+) -> Result<CgroupDriver, Fatal> {
     let begun = tokio::time::Instant::now();
     let mut told = false;
     loop {
-        let error = match runtime.version().await {
-            Ok(version) => {
-                tracing::info!(name = version.name, version = version.version, "container runtime");
-                return Ok(());
-            }
+        let error = match ask_runtime(config, runtime, metrics).await {
+            Ok(driver) => return Ok(driver),
             Err(error) => error,
         };
         let hopeless =
@@ -170,11 +243,29 @@ async fn wait_for_runtime(config: &AgentConfig, runtime: &CriClient) -> Result<(
     }
 }
 
+async fn ask_runtime(
+    config: &AgentConfig,
+    runtime: &CriClient,
+    metrics: &NodeMetrics,
+) -> Result<CgroupDriver, RuntimeError> {
+    let version = runtime.version().await?;
+    let driver = match runtime.cgroup_driver().await {
+        Err(RuntimeError::Unimplemented(_)) => {
+            metrics.runtime.losing_support(NEEDS_CGROUP_DRIVER);
+            config.cgroups.driver
+        }
+        answer => answer?,
+    };
+    tracing::info!(name = version.name, version = version.version, "container runtime");
+    Ok(driver)
+}
+
 async fn node_facts(
     config: &AgentConfig,
     linux: &LinuxMachine,
     capacity: &MachineCapacity,
     reservations: &Reservations,
+    cgroup_version: u8,
 ) -> Result<NodeFacts, Fatal> {
     let unreadable = |error| machine(format!("cannot read this machine's addresses: {error}"));
     let host = linux.addresses().await.map_err(unreadable)?;
@@ -188,15 +279,14 @@ async fn node_facts(
     .map_err(|error| machine(format!("{error}; give --node-ip")))?;
     let has = node::allocatable::capacity(capacity, &config.node);
     let usable = node::allocatable::allocatable(&has, reservations);
-    let cgroups = open_cgroups().map_err(|error| machine(Causes(&error)))?;
     Ok(NodeFacts {
         host_ips,
         allocatable: allocatable(&usable),
         memory_capacity_bytes: capacity.memory_bytes,
         huge_page_sizes: capacity.huge_pages.iter().map(|(size, _)| *size).collect(),
         cgroup: CgroupFacts {
-            version: cgroups.version(),
-            swap_controller: root_dir::has_swap_controller(cgroups.version()),
+            version: cgroup_version,
+            swap_controller: root_dir::has_swap_controller(cgroup_version),
         },
         cfs_quota_period: config
             .cgroups
@@ -227,7 +317,6 @@ async fn start_cgroups(
     events: EventsHandle,
     tasks: &mut Tasks,
 ) -> Result<CmHandle, Fatal> {
-    let cgroups = open_cgroups().map_err(|error| machine(Causes(&error)))?;
     let has = node::allocatable::capacity(&ground.capacity, &config.node);
     let limits = NodeLimits {
         usable: node::allocatable::usable_by_pods(&has, &ground.reservations),
@@ -237,13 +326,14 @@ async fn start_cgroups(
     let (handle, task) = CmTask::start(
         &config.cgroups,
         ground.driver,
-        cgroups,
+        Arc::clone(&ground.cgroups),
         limits,
         ground.machine.clone(),
         (&config.node_name, events),
     )
     .await
     .map_err(|error| machine(Causes(&error)))?;
+    let task = task.with_metrics(ground.metrics.cgroups.clone());
     spawn(tasks, "container manager", task.run());
     Ok(handle)
 }
@@ -261,7 +351,7 @@ fn start_pleg(
         containers: Arc::new(ground.runtime.clone()),
     };
     let (task, handle) = PlegTask::new(reader, wakes);
-    spawn(tasks, "pleg", task.run());
+    spawn(tasks, "pleg", task.with_metrics(ground.metrics.pleg.clone()).run());
     Ok(handle)
 }
 
@@ -286,74 +376,6 @@ async fn start_health(
     Ok(())
 }
 
-/// What pods need of the other slices.
-struct Slices {
-    events: EventsHandle,
-    cm: CmHandle,
-    pleg: PlegHandle,
-    node: watch::Receiver<NodeView>,
-}
-
-fn start_pods(config: &AgentConfig, ground: &Ground, slices: Slices, tasks: &mut Tasks) {
-    let api = Arc::new(ground.api.clone());
-    let clock_machine = Arc::clone(&ground.machine);
-    let clock: WallClock = Arc::new(move || clock_machine.now());
-    let (objects, objects_task, changed) = objects::new(api.clone());
-    spawn(tasks, "objects", objects_task.run());
-    let (volumes, volumes_task) = volumes::new(
-        VolumesDeps {
-            root_dir: config.root_dir.clone(),
-            mounter: Arc::new(LinuxMounter),
-            api: api.clone(),
-            objects: objects.clone(),
-            machine: ground.machine.clone(),
-            node: Arc::clone(&ground.facts),
-        },
-        changed,
-    );
-    spawn(tasks, "volumes", volumes_task.run());
-    let images = ImagesHandle::new(
-        Arc::new(ground.runtime.clone()),
-        Some(api.clone()),
-        slices.events.clone(),
-        config.image_pulls.parallel,
-    );
-    let supplies = NodeSupplies {
-        cm: slices.cm,
-        volumes,
-        images,
-        objects,
-        api: api.clone(),
-        events: slices.events.clone(),
-        node: Arc::clone(&ground.facts),
-        dns: config.dns.clone(),
-        container_logs_dir: config.container_logs_dir.clone(),
-        clock: Arc::clone(&clock),
-    };
-    let (status_task, status) = StatusTask::new(api.clone());
-    spawn(tasks, "pod status", status_task.run());
-    let (source, desired) = PodSourceTask::new(&*api, &config.node_name);
-    spawn_with_end(tasks, "pod source", async move {
-        source.run().await.map_or_else(|error| error.to_string(), |()| "it returned".to_owned())
-    });
-    let context = WorkerContext {
-        executor: Executor {
-            sandboxes: Arc::new(ground.runtime.clone()),
-            containers: Arc::new(ground.runtime.clone()),
-            supplies: Arc::new(supplies),
-        },
-        pleg: slices.pleg,
-        status,
-        events: slices.events,
-        node: slices.node,
-        rules: PlanRules { restart_cap: config.cadence.max_container_restart },
-        sync_period: config.cadence.sync,
-        clock,
-    };
-    let (pool, _states) = PodPool::new(context, desired);
-    spawn_with_end(tasks, "pod workers", async move { Causes(&pool.run().await).to_string() });
-}
-
 fn start_node(
     config: &Arc<AgentConfig>,
     ground: &Ground,
@@ -361,11 +383,11 @@ fn start_node(
     events: EventsHandle,
     tasks: &mut Tasks,
 ) -> watch::Receiver<NodeView> {
-    let api: Arc<dyn NodesApi> = Arc::new(ground.api.clone());
+    let api = ground.api.clone().map(|api| Arc::new(api) as Arc<dyn NodesApi>);
     let (view, task) = NodeTask::new(NodeParts {
         config: Arc::clone(config),
         reservations: ground.reservations.clone(),
-        api: Some(Arc::clone(&api)),
+        api: api.clone(),
         machine: ground.machine.clone(),
         runtime: Arc::new(ground.runtime.clone()),
         images: Arc::new(ground.runtime.clone()),
@@ -373,8 +395,10 @@ fn start_node(
         events,
     });
     spawn(tasks, "node", task.run());
-    let lease =
-        LeaseTask::new(api, ground.machine.clone(), view.clone(), config.cadence.lease_duration);
-    spawn(tasks, "lease", lease.run());
+    if let Some(api) = api {
+        let duration = config.cadence.lease_duration;
+        let lease = LeaseTask::new(api, ground.machine.clone(), view.clone(), duration);
+        spawn(tasks, "lease", lease.run());
+    }
     view
 }

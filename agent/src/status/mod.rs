@@ -11,14 +11,23 @@
 //! **Source**: Kubernetes v1.36 `pkg/kubelet/status`, `pkg/kubelet/kubelet_pods.go`; unlike it we
 //! send no GET before the PATCH.
 
+mod addresses;
 mod conditions;
+mod container_fields;
 mod container_status;
 mod generate;
+mod message_limit;
+mod mirror;
 mod patch;
 mod phase;
+mod queue;
+mod readiness;
+mod statuses;
 mod task;
+mod urgency;
 
-pub use conditions::OWNED_CONDITIONS;
+pub use conditions::is_own;
 pub use generate::{StatusInput, generate};
 pub use patch::status_patch;
+pub use readiness::{DownAddresses, Readiness};
 pub use task::{StatusHandle, StatusTask};

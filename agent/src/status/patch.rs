@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1 as api;
 use serde_json::{Map, Value, json};
 
+use super::conditions::is_own;
 use crate::model::PodUid;
 
 #[cfg(test)]
@@ -11,24 +12,28 @@ mod tests;
 /// Lists that the API server merges by address, so that a changed one must be replaced outright.
 const REPLACED_LISTS: [&str; 2] = ["podIPs", "hostIPs"];
 
+/// Fields that the scheduler and the controllers write; they are never touched.
+const FOREIGN_FIELDS: [&str; 4] =
+    ["nominatedNodeName", "resize", "resourceClaimStatuses", "extendedResourceClaimStatus"];
+
 /// The patch that turns `current` into `wanted`, or `None` when they are equal as the API sees
-/// them. It carries the UID as precondition. Conditions only in `current` are left alone, since
-/// they belong to others; every other field only in `current` is removed.
+/// them. It carries the UID as precondition. Conditions that are not noded's and fields of others
+/// are left alone; every other field only in `current` is removed.
 pub fn status_patch(
     uid: &PodUid,
     current: &api::PodStatus,
     wanted: &api::PodStatus,
 ) -> Option<Value> {
     let current = to_object(current);
-    let wanted = to_object(wanted);
+    let fields = to_object(wanted);
     let mut changes = Map::new();
-    for (field, value) in &wanted {
+    for (field, value) in &fields {
         let old = current.get(field);
-        if old == Some(value) {
+        if old == Some(value) || FOREIGN_FIELDS.contains(&field.as_str()) {
             continue;
         }
         let change = match field.as_str() {
-            "conditions" => match changed_conditions(old, value) {
+            "conditions" => match changed_conditions(old, own_conditions(wanted)) {
                 Some(changed) => changed,
                 None => continue,
             },
@@ -38,7 +43,8 @@ pub fn status_patch(
         changes.insert(field.clone(), change);
     }
     for field in current.keys() {
-        if !wanted.contains_key(field) && field != "conditions" {
+        let foreign = field == "conditions" || FOREIGN_FIELDS.contains(&field.as_str());
+        if !fields.contains_key(field) && !foreign {
             changes.insert(field.clone(), Value::Null);
         }
     }
@@ -46,6 +52,20 @@ pub fn status_patch(
         return None;
     }
     Some(json!({ "metadata": { "uid": uid.as_str() }, "status": changes }))
+}
+
+/// Whether `sent` said everything that `rest` says: a server that answers `sent` and still leaves
+/// `rest` to be told does not take it.
+pub fn was_told(rest: &Value, sent: &Value) -> bool {
+    let (Some(rest), Some(sent)) = (rest["status"].as_object(), sent["status"].as_object()) else {
+        return false;
+    };
+    rest.iter().all(|(field, value)| match (value, sent.get(field)) {
+        (Value::Array(items), Some(Value::Array(told))) => {
+            items.iter().all(|item| told.contains(item))
+        }
+        (value, told) => told == Some(value),
+    })
 }
 
 /// The status as the JSON object the API server would send.
@@ -56,16 +76,20 @@ fn to_object(status: &api::PodStatus) -> Map<String, Value> {
     }
 }
 
-fn changed_conditions(old: Option<&Value>, new: &Value) -> Option<Value> {
+fn own_conditions(status: &api::PodStatus) -> Vec<Value> {
+    let own = status.conditions.iter().flatten().filter(|condition| is_own(condition));
+    own.filter_map(|condition| serde_json::to_value(condition).ok()).collect()
+}
+
+fn changed_conditions(old: Option<&Value>, new: Vec<Value>) -> Option<Value> {
     let old = old.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let by_type = |kind: &Value| old.iter().find(|condition| condition.get("type") == Some(kind));
     let mut changed = Vec::new();
-    for condition in new.as_array().map(Vec::as_slice).unwrap_or_default() {
-        let before = condition.get("type").and_then(by_type);
-        if before == Some(condition) {
+    for mut change in new {
+        let before = change.get("type").and_then(by_type);
+        if before == Some(&change) {
             continue;
         }
-        let mut change = condition.clone();
         if let (Some(change), Some(Value::Object(before))) = (change.as_object_mut(), before) {
             for gone in before.keys() {
                 change.entry(gone.clone()).or_insert(Value::Null);

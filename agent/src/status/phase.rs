@@ -1,8 +1,8 @@
 //! Pure. The phase of a pod from its container statuses.
 
-use k8s_openapi::api::core::v1 as api;
-
-use crate::model::Pod;
+use super::statuses::{Statuses, exit_code, is_running, is_waiting, last_exit_code};
+use crate::model::{Pod, is_sidecar};
+use crate::podplan::restarts_after;
 
 #[cfg(test)]
 mod tests;
@@ -38,40 +38,78 @@ impl Phase {
     }
 }
 
-/// The phase that the regular containers' statuses add up to. `ended` says that no container of
-/// the pod will ever be started again, so that even a restartable one counts by its exit code.
+/// The phase that the statuses add up to. `ended` says that no container of the pod will ever be
+/// started again, so that even a restartable one counts by its exit code. The first line that
+/// fits decides:
 ///
 /// | containers | phase |
 /// |---|---|
-/// | one waits and never ran | Pending |
-/// | one runs | Running |
-/// | all stopped, one restarts | Running |
-/// | all stopped with exit code 0 | Succeeded |
-/// | all stopped otherwise | Failed |
-pub fn phase(pod: &Pod, statuses: &[api::ContainerStatus], ended: bool) -> Phase {
+/// | an init container failed and does not restart | Failed |
+/// | an init container has not ended yet, or restarts after a failure | Pending |
+/// | a sidecar has not started, and no regular container ever ran | Pending |
+/// | a regular container or a sidecar waits for its first run, or has no status | Pending |
+/// | a regular container or a sidecar runs | Running |
+/// | a regular container restarts | Running |
+/// | all regular containers ended with exit code 0 | Succeeded |
+/// | otherwise | Failed |
+///
+/// Neither the exit of a sidecar nor an ephemeral container counts.
+pub fn phase(pod: &Pod, statuses: &Statuses, ended: bool) -> Phase {
+    match init_stage(pod, statuses, ended) {
+        InitStage::Failed => return Phase::Failed,
+        InitStage::Pending => return Phase::Pending,
+        InitStage::Done => {}
+    }
+    let sidecars = pod.spec().init_containers.iter().flatten().filter(|spec| is_sidecar(spec));
     let mut running = false;
-    let mut failed = false;
-    let mut restarts = false;
-    let policy = pod.restart_policy();
-    for container in &pod.spec().containers {
-        let status = statuses.iter().find(|status| status.name == container.name);
-        let state = status.and_then(|status| status.state.as_ref());
-        if state.is_some_and(|state| state.running.is_some()) {
+    for spec in sidecars {
+        let Some(status) = statuses.init(&spec.name) else { return Phase::Pending };
+        let fresh = is_waiting(status) && last_exit_code(status).is_none();
+        let starting = is_running(status) && status.started != Some(true);
+        if fresh || (starting && !statuses.any_regular_ran()) {
+            return Phase::Pending;
+        }
+        running |= is_running(status);
+    }
+    let (mut failed, mut restarts) = (false, false);
+    for spec in &pod.spec().containers {
+        let Some(status) = statuses.regular(&spec.name) else { return Phase::Pending };
+        if is_running(status) {
             running = true;
             continue;
         }
-        let last = status.and_then(|status| status.last_state.as_ref());
-        let exit = state
-            .and_then(|state| state.terminated.as_ref())
-            .or_else(|| last.and_then(|last| last.terminated.as_ref()));
-        let Some(exit) = exit else { return Phase::Pending };
-        let clean = exit.exit_code == 0;
-        failed |= !clean;
-        restarts |= policy == "Always" || (policy == "OnFailure" && !clean);
+        let Some(code) = exit_code(status).or_else(|| last_exit_code(status)) else {
+            return Phase::Pending;
+        };
+        failed |= code != 0;
+        restarts |= restarts_after(pod, spec, code);
     }
     match (running, restarts && !ended, failed) {
         (true, _, _) | (false, true, _) => Phase::Running,
         (false, false, true) => Phase::Failed,
         (false, false, false) => Phase::Succeeded,
     }
+}
+
+enum InitStage {
+    Pending,
+    Failed,
+    Done,
+}
+
+/// How far the init containers that are not sidecars have come.
+fn init_stage(pod: &Pod, statuses: &Statuses, ended: bool) -> InitStage {
+    let mut pending = false;
+    for spec in pod.spec().init_containers.iter().flatten().filter(|spec| !is_sidecar(spec)) {
+        let code = statuses
+            .init(&spec.name)
+            .filter(|status| !is_running(status))
+            .and_then(|status| exit_code(status).or_else(|| last_exit_code(status)));
+        match code {
+            Some(0) => {}
+            Some(code) if ended || !restarts_after(pod, spec, code) => return InitStage::Failed,
+            _ => pending = true,
+        }
+    }
+    if pending { InitStage::Pending } else { InitStage::Done }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use crate::model::{
@@ -44,7 +45,7 @@ pub fn pod(name: &str) -> PodBuilder {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct PodBuilder {
     object: api::Pod,
     source: PodSource,
@@ -66,13 +67,76 @@ impl PodBuilder {
     }
 
     pub fn container_of(mut self, name: &str, image: &str) -> Self {
-        let container = api::Container {
+        self.spec().containers.push(container(name, image));
+        self
+    }
+
+    /// An init container that is to end.
+    pub fn init(self, name: &str) -> Self {
+        self.init_with(name, |_| {})
+    }
+
+    /// An init container that runs beside the regular ones.
+    pub fn sidecar(self, name: &str) -> Self {
+        self.init_with(name, |spec| spec.restart_policy = Some("Always".to_owned()))
+    }
+
+    pub fn init_with(mut self, name: &str, change: impl FnOnce(&mut api::Container)) -> Self {
+        let mut init = container(name, &format!("image-{name}"));
+        change(&mut init);
+        self.spec().init_containers.get_or_insert_default().push(init);
+        self
+    }
+
+    pub fn ephemeral(mut self, name: &str, target: Option<&str>) -> Self {
+        let ephemeral = api::EphemeralContainer {
             name: name.to_owned(),
-            image: Some(image.to_owned()),
-            image_pull_policy: Some("IfNotPresent".to_owned()),
-            ..api::Container::default()
+            image: Some(format!("image-{name}")),
+            target_container_name: target.map(ToOwned::to_owned),
+            ..api::EphemeralContainer::default()
         };
-        self.spec().containers.push(container);
+        self.spec().ephemeral_containers.get_or_insert_default().push(ephemeral);
+        self
+    }
+
+    /// Changes a regular or init container that was added before.
+    pub fn changed(mut self, name: &str, change: impl FnOnce(&mut api::Container)) -> Self {
+        let spec = self.spec();
+        let init = spec.init_containers.iter_mut().flatten();
+        let found = spec.containers.iter_mut().chain(init).find(|spec| spec.name == name);
+        change(found.unwrap());
+        self
+    }
+
+    /// The container has a preStop hook.
+    pub fn pre_stop(self, name: &str) -> Self {
+        self.changed(name, |spec| hooks(spec).pre_stop = Some(api::LifecycleHandler::default()))
+    }
+
+    /// The container has a postStart hook.
+    pub fn post_start(self, name: &str) -> Self {
+        self.changed(name, |spec| hooks(spec).post_start = Some(api::LifecycleHandler::default()))
+    }
+
+    /// Requests of the last container, by resource.
+    pub fn requests(mut self, amounts: &[(&str, &str)]) -> Self {
+        let quantity = |text: &str| Quantity(text.to_owned());
+        let requests = amounts.iter().map(|(name, text)| ((*name).to_owned(), quantity(text)));
+        self.spec().containers.last_mut().unwrap().resources = Some(api::ResourceRequirements {
+            requests: Some(requests.collect()),
+            ..api::ResourceRequirements::default()
+        });
+        self
+    }
+
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.spec().priority = Some(priority);
+        self
+    }
+
+    pub fn node_selector(mut self, label: &str, value: &str) -> Self {
+        let wanted = (label.to_owned(), value.to_owned());
+        self.spec().node_selector.get_or_insert_default().extend([wanted]);
         self
     }
 
@@ -121,6 +185,19 @@ impl PodBuilder {
     pub fn build(self) -> Pod {
         Pod::new(Arc::new(self.object), self.source).unwrap()
     }
+}
+
+fn container(name: &str, image: &str) -> api::Container {
+    api::Container {
+        name: name.to_owned(),
+        image: Some(image.to_owned()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        ..api::Container::default()
+    }
+}
+
+fn hooks(spec: &mut api::Container) -> &mut api::Lifecycle {
+    spec.lifecycle.get_or_insert_default()
 }
 
 /// Starts what the runtime holds of `pod`: nothing.
@@ -195,6 +272,9 @@ impl RuntimeBuilder {
             created_at: at(1),
             image: format!("image-{name}"),
             image_ref: format!("sha256:{name}"),
+            user: None,
+            stop_signal: None,
+            recursive_read_only: Vec::new(),
             spec_hash,
             log_path: String::new(),
             labels: HashMap::new(),

@@ -40,6 +40,7 @@ struct State {
     lease: Option<Lease>,
     config_maps: BTreeMap<Name, Arc<api::ConfigMap>>,
     secrets: BTreeMap<Name, api::Secret>,
+    service_accounts: BTreeMap<Name, api::ServiceAccount>,
     services: BTreeMap<String, Vec<EnvService>>,
     events: BTreeMap<Name, api::Event>,
     calls: Vec<String>,
@@ -184,6 +185,10 @@ impl FakeApi {
             object.metadata.resource_version = Some(version);
             state.secrets.insert(name_of(&object.metadata), object);
         });
+    }
+
+    pub fn put_service_account(&self, object: api::ServiceAccount) {
+        self.change(|state, _| state.service_accounts.insert(name_of(&object.metadata), object));
     }
 
     /// Services of a namespace; until the first call `services_in` answers `None`.

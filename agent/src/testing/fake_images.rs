@@ -1,6 +1,6 @@
-//! The runtime's image store in memory.
+//! The runtime's image store and content store in memory.
 //!
-//! State: images present, images a registry has. Call log: `calls()`. Queued errors:
+//! State: images present, images a registry has, downloads under way. Call log: `calls()`. Queued errors:
 //! `fail_next(method, error)`. Slow pulls: `hold_pulls` until `release_pulls`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use crate::boundary::{ImageError, ImageService, LocalImage, RegistryAuth, RuntimeError};
+use crate::boundary::{
+    ContentStore, ImageError, ImageService, Ingest, Layer, LocalImage, RegistryAuth, RuntimeError,
+};
 
 #[derive(Default)]
 struct State {
@@ -18,6 +20,9 @@ struct State {
     calls: Vec<String>,
     failures: HashMap<&'static str, VecDeque<ImageError>>,
     used_bytes: u64,
+    manifests: BTreeMap<String, Vec<Layer>>,
+    ingests: BTreeMap<String, Ingest>,
+    blobs: BTreeSet<String>,
 }
 
 /// Clones share the state.
@@ -75,6 +80,30 @@ impl FakeImages {
         self.held.send_replace(false);
     }
 
+    /// The content store has the manifest of the repository, with layers of these sizes.
+    pub fn put_manifest(&self, host: &str, repository: &str, layers: &[(&str, u64)]) {
+        let layer = |(digest, size_bytes): &(&str, u64)| Layer {
+            digest: (*digest).to_owned(),
+            size_bytes: *size_bytes,
+        };
+        let layers = layers.iter().map(layer).collect();
+        self.state().manifests.insert(format!("{host}/{repository}"), layers);
+    }
+
+    /// A download has come so far.
+    pub fn put_ingest(&self, name: &str, done_bytes: u64, total_bytes: u64) {
+        let ingest = Ingest { name: name.to_owned(), done_bytes, total_bytes };
+        self.state().ingests.insert(name.to_owned(), ingest);
+    }
+
+    /// A download is complete; its name is a word, a dash and the digest.
+    pub fn finish_ingest(&self, name: &str) {
+        let mut state = self.state();
+        state.ingests.remove(name);
+        let digest = name.split_once('-').map_or(name, |(_, digest)| digest);
+        state.blobs.insert(digest.to_owned());
+    }
+
     pub fn set_used_bytes(&self, bytes: u64) {
         self.state().used_bytes = bytes;
     }
@@ -129,5 +158,38 @@ impl ImageService for FakeImages {
     async fn image_fs(&self) -> Result<(u64, String), ImageError> {
         self.begin("image_fs", "")?;
         Ok((self.state().used_bytes, "/".to_owned()))
+    }
+}
+
+impl FakeImages {
+    /// Content calls fail with the queued errors of image calls.
+    fn begin_content(&self, method: &'static str, about: &str) -> Result<(), RuntimeError> {
+        self.begin(method, about).map_err(|error| match error {
+            ImageError::Runtime(error) => error,
+            other => RuntimeError::Unavailable(other.to_string()),
+        })
+    }
+}
+
+#[async_trait]
+impl ContentStore for FakeImages {
+    async fn ingests(&self) -> Result<Vec<Ingest>, RuntimeError> {
+        self.begin_content("ingests", "")?;
+        Ok(self.state().ingests.values().cloned().collect())
+    }
+
+    async fn manifests(
+        &self,
+        host: &str,
+        repository: &str,
+    ) -> Result<Vec<Vec<Layer>>, RuntimeError> {
+        let name = format!("{host}/{repository}");
+        self.begin_content("manifests", &name)?;
+        Ok(self.state().manifests.get(&name).cloned().into_iter().collect())
+    }
+
+    async fn has(&self, digest: &str) -> Result<bool, RuntimeError> {
+        self.begin_content("has", digest)?;
+        Ok(self.state().blobs.contains(digest))
     }
 }

@@ -4,6 +4,8 @@
 //! `kill_sandbox`. Call log: `calls()`, one line per call, `method` and what it was about. Queued
 //! errors: `fail_next(method, error)`. Late answers: `hold(method)` until `release(method)`.
 
+mod exec;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -44,6 +46,10 @@ struct State {
     held: HashSet<&'static str>,
     /// Names of containers that do not end on SIGTERM.
     stubborn: HashSet<String>,
+    /// By container name.
+    execs: HashMap<String, exec::ExecScript>,
+    /// Where the streaming server is said to be.
+    stream_url: String,
     away: bool,
 }
 
@@ -172,6 +178,15 @@ impl FakeRuntime {
         let _ = self.wakes.try_send(RuntimeWake::Connected);
     }
 
+    /// Loses everything, as when its state is deleted.
+    pub fn wipe(&self) {
+        let mut state = self.state();
+        state.containers.clear();
+        state.sandboxes.clear();
+        drop(state);
+        self.tell(RuntimeWake::Connected);
+    }
+
     fn end(&self, id: &ContainerId, code: i32) {
         let now = (self.clock)();
         let mut state = self.state();
@@ -279,6 +294,9 @@ impl FakeRuntime {
             created_at: (self.clock)(),
             image: image.user_specified_image,
             image_ref: image.image,
+            user: None,
+            stop_signal: None,
+            recursive_read_only: Vec::new(),
             spec_hash: config.annotations.get("io.kubernetes.container.hash").cloned(),
             log_path: config.log_path,
             labels: config.labels,

@@ -17,7 +17,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 use tokio::sync::watch;
 
-use crate::model::{Container, ContainerId, Pod, PodFullName, PodUid, container_hash};
+use crate::images::PullNews;
+use crate::model::{Container, ContainerId, Pod, PodFullName, PodUid};
+use crate::podexec::labels::container_annotations;
 use crate::podexec::{
     ImageFailure, ImageSupply, Instance, PodSupplies, SandboxSupply, SupplyError,
 };
@@ -30,6 +32,9 @@ struct State {
     calls: Vec<String>,
     failures: HashMap<&'static str, VecDeque<String>>,
     held: HashSet<&'static str>,
+    /// Logs of containers that the runtime has forgotten: the newest restart count by name.
+    logged: HashMap<String, u32>,
+    pull_news: Option<String>,
 }
 
 /// Clones share the state.
@@ -58,6 +63,11 @@ impl FakeSupplies {
         self.state().failures.entry(method).or_default().push_back(message.to_owned());
     }
 
+    /// Queued failures of this method are dropped.
+    pub fn forgive(&self, method: &'static str) {
+        self.state().failures.remove(method);
+    }
+
     pub fn hold(&self, method: &'static str) {
         self.state().held.insert(method);
     }
@@ -65,6 +75,16 @@ impl FakeSupplies {
     pub fn release(&self, method: &'static str) {
         self.state().held.remove(method);
         self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// From now on `image` tells this at its begin.
+    pub fn tell_of_pulls(&self, message: &str) {
+        self.state().pull_news = Some(message.to_owned());
+    }
+
+    /// Logs of the container up to this restart count are there.
+    pub fn set_logged(&self, container: &str, attempt: u32) {
+        self.state().logged.insert(container.to_owned(), attempt);
     }
 
     /// No pod holds a volume or a cgroup.
@@ -122,8 +142,17 @@ impl PodSupplies for FakeSupplies {
         Ok(())
     }
 
-    async fn image(&self, _pod: &Pod, spec: &api::Container) -> Result<ImageSupply, ImageFailure> {
+    async fn image(
+        &self,
+        _pod: &Pod,
+        spec: &api::Container,
+        news: &PullNews,
+    ) -> Result<ImageSupply, ImageFailure> {
         let image = spec.image.clone().unwrap_or_default();
+        let told = self.state().pull_news.clone();
+        if told.is_some() {
+            news.send_replace(told);
+        }
         self.begin("image", &image).await.map_err(|error| ImageFailure {
             reason: reason::ERR_IMAGE_PULL,
             message: error.to_string(),
@@ -138,8 +167,7 @@ impl PodSupplies for FakeSupplies {
         instance: Instance<'_>,
     ) -> Result<ContainerConfig, SupplyError> {
         self.begin("container", &instance.spec.name).await?;
-        let hash = container_hash(instance.spec);
-        let annotations = HashMap::from([("io.kubernetes.container.hash".to_owned(), hash)]);
+        let annotations = container_annotations(pod, instance.spec, instance.attempt);
         assert!(self.state().volumes.contains(pod.uid()), "volumes come before containers");
         Ok(ContainerConfig {
             metadata: Some(ContainerMetadata {
@@ -156,12 +184,16 @@ impl PodSupplies for FakeSupplies {
         })
     }
 
+    async fn attempt_after_logs(&self, _pod: &Pod, container: &str) -> u32 {
+        self.state().logged.get(container).map_or(0, |newest| newest + 1)
+    }
+
     async fn created(&self, _pod: &Pod, instance: Instance<'_>, _id: &ContainerId) {
         self.state().calls.push(format!("created {}", instance.spec.name));
     }
 
-    async fn removed(&self, _pod: &PodFullName, _uid: &PodUid, container: &Container) {
-        self.state().calls.push(format!("removed {} {}", container.name, container.attempt));
+    async fn remove_log(&self, _pod: &PodFullName, _uid: &PodUid, container: &Container) {
+        self.state().calls.push(format!("remove_log {} {}", container.name, container.attempt));
     }
 
     async fn release_volumes(&self, uid: &PodUid) -> Result<(), SupplyError> {

@@ -10,6 +10,7 @@ use super::build::at;
 use crate::model::{ContainerId, Pod, RuntimePod};
 use crate::podplan::{HeldBack, Holds, InFlight, Observation, PlanRules, Slow, Step};
 use crate::podworker::{EndCause, Lifecycle};
+use crate::prober::{ContainerProbes, ProbeResult};
 
 /// `pod` syncing at second 100 with a working network, nothing in flight and nothing held.
 pub fn observe(pod: &Pod, runtime: RuntimePod) -> ObservationBuilder {
@@ -21,6 +22,7 @@ pub fn observe(pod: &Pod, runtime: RuntimePod) -> ObservationBuilder {
             previous: Arc::new(pod.api_status().cloned().unwrap_or_default()),
             in_flight: InFlight::default(),
             holds: Holds::default(),
+            probes: Arc::default(),
             network_not_ready: None,
             rules: PlanRules::default(),
             now: at(100),
@@ -58,6 +60,43 @@ impl ObservationBuilder {
 
     pub fn stopping(mut self, id: &str, due: i64) -> Self {
         self.observation.in_flight.stopping.insert(ContainerId::from(id), at(due));
+        self
+    }
+
+    /// The container's preStop hook runs; SIGKILL falls due at `due`.
+    pub fn in_pre_stop(mut self, id: &str, due: i64) -> Self {
+        self.observation.in_flight.pre_stop.insert(ContainerId::from(id), at(due));
+        self
+    }
+
+    /// The container's preStop hook has ended.
+    pub fn pre_stopped(mut self, id: &str, due: i64) -> Self {
+        self.observation.holds.pre_stopped.insert(ContainerId::from(id), at(due));
+        self
+    }
+
+    pub fn in_post_start(mut self, name: &str) -> Self {
+        self.observation.in_flight.post_start.insert(name.to_owned());
+        self
+    }
+
+    /// The instance was ended so that another follows it.
+    pub fn replaced(mut self, id: &str) -> Self {
+        self.observation.holds.replaced.insert(ContainerId::from(id));
+        self
+    }
+
+    /// What the startup and liveness probes of an instance have found.
+    pub fn probed(
+        mut self,
+        name: &str,
+        id: &str,
+        startup: Option<ProbeResult>,
+        liveness: Option<ProbeResult>,
+    ) -> Self {
+        let found =
+            ContainerProbes { id: ContainerId::from(id), startup, readiness: None, liveness };
+        Arc::make_mut(&mut self.observation.probes).0.insert(name.to_owned(), found);
         self
     }
 

@@ -80,9 +80,8 @@ impl VolumesHandle {
         if let Some(mounted) = state.mounted.as_ref().filter(|_| same_object) {
             return Ok(Arc::clone(mounted));
         }
-        if state.pod.is_none() {
-            self.shared.deps.objects.register(pod).await;
-        }
+        // Again for a changed pod: an ephemeral container may refer to more.
+        self.shared.deps.objects.register(pod).await;
         state.pod = Some(pod.clone());
         if let Some(mounted) = state.mounted.clone() {
             // Containers run on what is there; a refresh that fails is tried again by the task.

@@ -19,6 +19,7 @@ mod empty_dir;
 mod handle;
 mod host_path;
 mod layout;
+mod measured;
 mod payload;
 mod projected;
 mod setup;
@@ -29,5 +30,6 @@ mod wanted;
 
 pub use handle::{VolumesDeps, VolumesHandle};
 pub use layout::PodLayout;
+pub use measured::{MeasuredVolume, VolumeMeasure, measured_volumes};
 pub use task::{VolumesTask, new};
 pub use types::{MountedVolume, MountedVolumes, SetUpCause, SetUpFailure, VolumeError};

@@ -12,7 +12,7 @@ use super::layout::{self, PodLayout};
 use super::payload::Payload;
 use super::types::{MountedVolume, SetUpCause, SetUpFailure, VolumeError};
 use super::wanted::{FilesVolume, VolumeKind, WantedVolume};
-use crate::adapters::linux::pod_files::{create_dir_all, names_in, remove_tree};
+use crate::adapters::linux::pod_files::{create_dir_all, directories_in, remove_tree};
 use crate::boundary::Mounter;
 use crate::model::PodUid;
 
@@ -122,10 +122,10 @@ pub(super) fn tear_down(
     })
 }
 
-/// Pods that have a directory, in no order.
+/// Pods that have a directory, in no order. Files are nobody's and stay.
 pub(super) fn pod_dirs(root: &Path) -> Result<Vec<PodUid>, VolumeError> {
     let path = layout::pods_dir(root);
-    match names_in(&path) {
+    match directories_in(&path) {
         Ok(names) => Ok(names.iter().map(PodUid::from).collect()),
         Err(source) => Err(VolumeError::Io { action: "list", path, source }),
     }

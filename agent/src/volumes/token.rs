@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 
 use crate::boundary::ApiError;
 use crate::model::Pod;
@@ -79,12 +79,7 @@ pub fn token_request(pod: &Pod, key: &TokenKey) -> TokenRequest {
         spec: Some(TokenRequestSpec {
             audiences: key.audience.clone().map(|audience| vec![audience]),
             expiration_seconds: Some(key.expiration_seconds),
-            bound_object_ref: Some(BoundObjectReference {
-                api_version: Some("v1".to_owned()),
-                kind: Some("Pod".to_owned()),
-                name: Some(pod.name().to_owned()),
-                uid: Some(pod.uid().as_str().to_owned()),
-            }),
+            bound_object_ref: Some(pod.token_binding()),
             ..Default::default()
         }),
         ..Default::default()

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::boundary::MountError;
 use crate::objects::ObjectError;
 use crate::podexec::ContainerConfigError;
+use crate::telemetry::Causes;
 
 use super::atomic_writer::WriteError;
 use super::host_path::HostPathError;
@@ -83,21 +84,9 @@ pub struct SetUpFailure {
 impl SetUpFailure {
     /// Message of the event `FailedMount`, as the kubelet words it.
     pub fn event_message(&self) -> String {
-        let cause = with_sources(&self.cause);
+        let cause = Causes(&self.cause).to_string();
         format!("MountVolume.SetUp failed for volume \"{}\" : {cause}", self.volume)
     }
-}
-
-/// The error and all its sources, joined by colons.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }
 
 /// Why a pod's volumes are not as they should be. All of them are worth another try.
@@ -136,7 +125,7 @@ impl VolumeError {
     pub fn event_messages(&self) -> Vec<String> {
         match self {
             Self::SetUp(failures) => failures.iter().map(SetUpFailure::event_message).collect(),
-            other => vec![with_sources(other)],
+            other => vec![Causes(other).to_string()],
         }
     }
 }

@@ -76,20 +76,21 @@ pub enum FileSource {
 /// `expirationSeconds` of a token without one (API v1 default).
 const DEFAULT_TOKEN_SECONDS: i64 = 3600;
 
-/// The volumes that at least one container mounts, in the order of the spec. `memory_bytes` is
+/// The volumes that at least one container mounts, in the order of the spec, without those that
+/// are images, which the runtime mounts. `memory_bytes` is
 /// what pods may use of the node; no memory-backed volume is larger. 0 means it is not known.
 pub fn wanted_volumes(pod: &Pod, memory_bytes: u64) -> Vec<WantedVolume> {
     let spec = pod.spec();
-    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    let mounted: BTreeSet<&str> = containers
-        .flat_map(|container| container.volume_mounts.iter().flatten())
+    let mounted: BTreeSet<&str> = pod
+        .all_containers()
+        .flat_map(|(_, container)| container.volume_mounts.iter().flatten())
         .map(|mount| mount.name.as_str())
         .collect();
     let bound = memory_bound(spec, memory_bytes);
     spec.volumes
         .iter()
         .flatten()
-        .filter(|volume| mounted.contains(volume.name.as_str()))
+        .filter(|volume| mounted.contains(volume.name.as_str()) && volume.image.is_none())
         .map(|volume| WantedVolume { name: volume.name.clone(), kind: kind(volume, bound) })
         .collect()
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	_ "github.com/containerd/containerd/api/events"
+	_ "github.com/containerd/containerd/api/services/content/v1"
 	_ "github.com/containerd/containerd/api/services/events/v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"

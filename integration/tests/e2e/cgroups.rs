@@ -18,7 +18,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// The hierarchy that has a controller: its own on v1, the only one on v2.
-fn hierarchy(controller: &str) -> Result<PathBuf> {
+pub(crate) fn hierarchy(controller: &str) -> Result<PathBuf> {
     let text = fs::read_to_string("/proc/self/mountinfo")?;
     let v1 = text.lines().find_map(|line| {
         let (mount, source) = line.split_once(" - ")?;

@@ -95,7 +95,7 @@ async fn container_waits_for_the_config_map_it_reads(context: Arc<TestContext>) 
     .await?;
     let state = &pods::container_status(&waiting, "server")?["state"]["waiting"];
     let message = state["message"].as_str().unwrap_or_default();
-    ensure!(message == "configmap \"later\" not found", "message: {message}");
+    ensure!(message.starts_with("configmap \"later\" not found"), "message: {message}");
     pods::wait_events(&cluster, &waiting, &["Failed"], LIMIT).await?;
     cluster
         .create(&json!({

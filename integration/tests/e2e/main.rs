@@ -1,21 +1,46 @@
 //! All end-to-end tests: one binary, one shared control plane.
 
 mod admission;
+mod certificates;
 mod cgroups;
 mod changes;
+mod cut_streams;
 mod debian;
 mod endpoints;
+mod env;
+mod ephemeral_containers;
+mod exec;
+mod explain;
+mod faults;
+mod garbage;
 mod ground;
+mod hooks;
+mod image_access;
 mod images;
+mod init_containers;
 mod inside;
 mod join;
 mod kube_api;
+mod logs;
 mod node_object;
 mod outages;
+mod pod_events;
 mod pod_life;
+mod pod_status;
+mod port_forward;
+mod probes;
+mod proxy_compare;
+mod proxy_outside;
 mod proxy_rights;
+mod restart_rules;
 mod restarts;
+mod server_access;
+mod server_pages;
 mod services;
+mod sidecars;
+mod static_pods;
+mod stats;
+mod stuck_pods;
 mod termination;
 
 use std::process::ExitCode;
@@ -29,20 +54,45 @@ fn main() -> ExitCode {
     let tests = [
         admission::tests(),
         cgroups::tests(),
+        certificates::tests(),
         changes::tests(),
+        cut_streams::tests(),
         debian::tests(),
         endpoints::tests(),
+        env::tests(),
+        ephemeral_containers::tests(),
+        exec::tests(),
+        explain::tests(),
+        faults::tests(),
+        garbage::tests(),
         ground::tests(),
+        hooks::tests(),
+        image_access::tests(),
         images::tests(),
+        init_containers::tests(),
         inside::tests(),
         join::tests(),
         kube_api::tests(),
+        logs::tests(),
         node_object::tests(),
         outages::tests(),
+        pod_events::tests(),
         pod_life::tests(),
+        port_forward::tests(),
+        probes::tests(),
+        pod_status::tests(),
+        proxy_compare::tests(),
+        proxy_outside::tests(),
         proxy_rights::tests(),
+        restart_rules::tests(),
         restarts::tests(),
+        server_access::tests(),
+        server_pages::tests(),
         services::tests(),
+        sidecars::tests(),
+        static_pods::tests(),
+        stats::tests(),
+        stuck_pods::tests(),
         termination::tests(),
     ];
     integration::runner::run(tests.concat())

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,10 +12,11 @@ use integration::node::{Node, NodeOptions, condition, peers_wanted};
 use integration::real_cluster::Cluster;
 use integration::runner::Test;
 use integration::wait::{self, Look};
-use integration::{TestContext, pods};
+use integration::{TestContext, pods, services};
 use serde_json::{Value, json};
 
 use crate::LIMIT;
+use crate::services::rules;
 
 /// How long the API server stays away: longer than the 40 s of a Node's Lease.
 const OUTAGE: Duration = Duration::from_secs(60);
@@ -248,13 +250,29 @@ async fn pods_outlive_containerd(context: Arc<TestContext>) -> Result<()> {
     pods::wait_gone(&fixture.cluster, &fixture.path("steady"), LIMIT).await
 }
 
+/// Waits until Services lead to this endpoint, or do not.
+async fn wait_target(node: &Node, target: SocketAddr, wanted: bool) -> Result<()> {
+    let target = format!("--to-destination {target}");
+    wait::until(&format!("{target} {wanted}"), LIMIT, || async {
+        let text = rules(node).await?;
+        let found = text.lines().any(|line| line.ends_with(&target));
+        Ok(if found == wanted { Look::Met(()) } else { Look::NotYet(text) })
+    })
+    .await
+}
+
 async fn pods_outlive_the_api_server(context: Arc<TestContext>) -> Result<()> {
     let fixture = Fixture::new(&context).await?;
     let wait_for = |name: &str| format!("until test -f /notes/go-{name}; do sleep 0.1; done");
     let steady = fixture.run("steady", FOREVER).await?;
     let mut ending = fixture.noting_pod("ending", &format!("{}; exit 7", wait_for("ending")));
     ending["spec"]["restartPolicy"] = "Never".into();
-    pods::run(&fixture.cluster, &ending, LIMIT).await?;
+    ending["metadata"]["labels"] = json!({"app": "behind"});
+    let ending = pods::run(&fixture.cluster, &ending, LIMIT).await?;
+    let service = services::service(&fixture.namespace, "behind", "behind", "ClusterIP");
+    fixture.cluster.create(&service).await?;
+    let target = services::pod_address(&ending)?;
+    wait_target(&fixture.node, target, true).await?;
     let again = format!("test -f /notes/go-again && {FOREVER}; {}; exit 8", wait_for("again"));
     fixture.run("again", &again).await?;
 
@@ -268,6 +286,10 @@ async fn pods_outlive_the_api_server(context: Arc<TestContext>) -> Result<()> {
         Ok(if starts == 2 { Look::Met(()) } else { Look::NotYet(format!("{starts} starts")) })
     })
     .await?;
+    // kube-proxy would have to hear of it from the API.
+    if !peers_wanted() {
+        wait_target(&fixture.node, target, false).await?;
+    }
     // The length of the outage is the point of this test.
     tokio::time::sleep(OUTAGE.saturating_sub(stopped.elapsed())).await;
     fixture.node.agent()?.expect_running()?;

@@ -183,7 +183,7 @@ async fn deleted_pods_leave_nothing_on_their_node(context: Arc<TestContext>) -> 
 }
 
 /// Everything on a node that carries a pod's UID: folders, mounts and cgroups.
-async fn traces(node: &Arc<Node>, uid: &str) -> Result<Vec<String>> {
+pub(crate) async fn traces(node: &Arc<Node>, uid: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for folder in [node.root_directory().join("pods"), node.var_log().join("pods")] {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -169,10 +169,11 @@ fn deployment(namespace: &str, nodes: &[&str]) -> Value {
 
 async fn replicas_answer_from_everywhere_over_tcp_and_udp(context: Arc<TestContext>) -> Result<()> {
     let cluster = context.cluster().await?;
-    let (near, far) = tokio::try_join!(
-        context.node(NodeOptions::default()),
-        context.node(NodeOptions::default())
-    )?;
+    // One back end here, the other there: both lead to the same places.
+    let nftables =
+        NodeOptions { proxy_config: json!({"mode": "nftables"}), ..NodeOptions::default() };
+    let (near, far) =
+        tokio::try_join!(context.node(NodeOptions::default()), context.node(nftables))?;
     let namespace = context.namespace().await?;
     let service = services::service(&namespace, "web", "web", "NodePort");
     let service = cluster.create(&service).await?;

@@ -27,6 +27,8 @@ pub fn tests() -> Vec<Test> {
         container_that_ignores_the_signal_is_killed_after_its_grace,
         deletion_without_grace_ends_the_container_at_once,
         second_deletion_shortens_the_grace,
+        last_words_are_cut_to_the_last_4096_bytes,
+        failed_container_without_last_words_speaks_by_its_log,
     ]
 }
 
@@ -132,5 +134,34 @@ async fn second_deletion_shortens_the_grace(context: Arc<TestContext>) -> Result
     fixture.delete("?gracePeriodSeconds=1").await?;
     let last = fixture.last().await?;
     ensure!(exit_code(&last)? == 137, "{}", last["status"]);
+    Ok(())
+}
+
+/// How the container of a pod of this script ended; it does not restart.
+async fn ended(context: &TestContext, script: &str, policy: &str) -> Result<Value> {
+    let cluster = context.cluster().await?;
+    let node = context.shared_node().await?;
+    let namespace = context.namespace().await?;
+    let mut pod = pods::script_pod(&namespace, "a", node.name(), script);
+    pod["spec"]["restartPolicy"] = "Never".into();
+    pod["spec"]["containers"][0]["terminationMessagePolicy"] = policy.into();
+    let pod = pods::run_to_end(&cluster, &pod, LIMIT).await?;
+    Ok(pods::container_status(&pod, "main")?["state"]["terminated"].clone())
+}
+
+async fn last_words_are_cut_to_the_last_4096_bytes(context: Arc<TestContext>) -> Result<()> {
+    let script = "(echo begin; head -c 4092 /dev/zero | tr '\\0' x; echo end) \
+                  > /dev/termination-log; echo in the log; exit 1";
+    let ended = ended(&context, script, "FallbackToLogsOnError").await?;
+    let words = format!("{}end\n", "x".repeat(4092));
+    ensure!(ended["message"] == words, "{ended}");
+    Ok(())
+}
+
+async fn failed_container_without_last_words_speaks_by_its_log(
+    context: Arc<TestContext>,
+) -> Result<()> {
+    let ended = ended(&context, "echo in the log; exit 1", "FallbackToLogsOnError").await?;
+    ensure!(ended["message"] == "in the log\n", "{ended}");
     Ok(())
 }

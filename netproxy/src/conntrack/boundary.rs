@@ -1,12 +1,14 @@
 //! What we need from connection tracking.
 
+use std::io;
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
 
 use crate::config::IpFamily;
+use crate::input::Protocol;
 
-/// One UDP entry.
+/// Who talks to whom in one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Flow {
     /// Who sent the first packet.
@@ -17,14 +19,32 @@ pub struct Flow {
     pub answered_by: SocketAddr,
 }
 
+/// One entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Entry {
+    /// Who talks to whom.
+    pub flow: Flow,
+    /// The zone it is kept in, 0 unless somebody sorts connections into zones.
+    pub zone: u16,
+    /// The kernel's number for it, so that a younger entry of the same flow is told apart.
+    pub id: Option<u32>,
+}
+
 /// Connection tracking of the kernel.
 #[async_trait]
 pub trait Conntrack: Send + Sync {
-    /// The UDP entries of a family.
-    async fn list_udp(&self, family: IpFamily) -> Result<Vec<Flow>, ConntrackError>;
+    /// Shows every entry of a family and protocol to `visit`, as the kernel tells them; none is
+    /// kept. An entry may be shown twice.
+    async fn visit(
+        &self,
+        family: IpFamily,
+        protocol: Protocol,
+        visit: &mut (dyn FnMut(Entry) + Send),
+    ) -> Result<(), ConntrackError>;
 
-    /// Deletes entries; those that are gone already count as deleted.
-    async fn delete(&self, flows: &[Flow]) -> Result<(), ConntrackError>;
+    /// Deletes entries and tells how many of them were still there. One that cannot be deleted
+    /// keeps none of the others from being tried.
+    async fn delete(&self, entries: &[Entry]) -> Result<usize, ConntrackError>;
 }
 
 /// A failed call.
@@ -32,17 +52,14 @@ pub trait Conntrack: Send + Sync {
 pub enum ConntrackError {
     /// No socket.
     #[error("cannot open a netfilter socket")]
-    Open(#[source] std::io::Error),
-    /// The request did not go out.
-    #[error("cannot send a conntrack request")]
-    Send(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Open(#[source] io::Error),
     /// The kernel refused.
     #[error("conntrack {action} failed")]
     Refused {
         /// What was asked for.
         action: &'static str,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The kernel gave no answer in time.
     #[error("conntrack {0} gave no answer in time")]

@@ -36,34 +36,58 @@ impl UdpTargets {
     }
 }
 
-/// The flows to a service port that none of its endpoints answers.
+/// Tells stale flows from others.
 ///
-/// A flow that was never translated is stale once there is an endpoint it could go to. A
-/// destination on `local_addresses` with a node port counts as that service port.
-pub fn stale_flows<'a>(
-    flows: &[Flow],
-    targets: impl IntoIterator<Item = &'a UdpTargets>,
-    local_addresses: &[IpAddr],
-) -> Vec<Flow> {
-    let mut by_address: HashMap<SocketAddr, &UdpTargets> = HashMap::new();
-    let mut by_node_port: HashMap<u16, &UdpTargets> = HashMap::new();
-    for target in targets {
-        by_address.extend(target.addresses.iter().map(|address| (*address, target)));
-        by_node_port.extend(target.node_port.map(|port| (port, target)));
+/// A flow is stale when it goes to a service port and none of its endpoints answers it; one that
+/// was never translated, only once there is an endpoint it could go to.
+#[derive(Clone, Debug, Default)]
+pub struct StaleTest<'a> {
+    by_address: HashMap<SocketAddr, &'a UdpTargets>,
+    by_node_port: HashMap<u16, &'a UdpTargets>,
+    node_port_addresses: HashSet<IpAddr>,
+    loopback: bool,
+}
+
+impl<'a> StaleTest<'a> {
+    /// The test for flows to these targets, with node ports on these addresses. A loopback
+    /// address among them stands for all loopback addresses of its family.
+    pub fn new(
+        targets: impl IntoIterator<Item = &'a UdpTargets>,
+        node_port_addresses: &[IpAddr],
+    ) -> Self {
+        let mut test = Self {
+            node_port_addresses: node_port_addresses.iter().copied().collect(),
+            loopback: node_port_addresses.iter().any(IpAddr::is_loopback),
+            ..Self::default()
+        };
+        for target in targets {
+            test.by_address.extend(target.addresses.iter().map(|address| (*address, target)));
+            test.by_node_port.extend(target.node_port.map(|port| (port, target)));
+        }
+        test
     }
-    let local: HashSet<&IpAddr> = local_addresses.iter().collect();
-    let is_stale = |flow: &&Flow| {
-        let target = by_address.get(&flow.destination).or_else(|| {
-            let node_port = by_node_port.get(&flow.destination.port())?;
-            local.contains(&flow.destination.ip()).then_some(node_port)
+
+    /// Whether no flow at all can be stale.
+    pub fn is_empty(&self) -> bool {
+        self.by_address.is_empty() && self.by_node_port.is_empty()
+    }
+
+    /// Whether the flow is stale.
+    pub fn is_stale(&self, flow: &Flow) -> bool {
+        let target = self.by_address.get(&flow.destination).or_else(|| {
+            let target = self.by_node_port.get(&flow.destination.port())?;
+            self.answers_node_ports(flow.destination.ip()).then_some(target)
         });
         target.is_some_and(|target| {
             let translated = flow.answered_by != flow.destination;
             !target.endpoints.contains(&flow.answered_by)
                 && (translated || !target.endpoints.is_empty())
         })
-    };
-    flows.iter().filter(is_stale).copied().collect()
+    }
+
+    fn answers_node_ports(&self, address: IpAddr) -> bool {
+        self.node_port_addresses.contains(&address) || (self.loopback && address.is_loopback())
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! Service, as far as the proxy needs it.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 use super::address::{FromText, Parsed, null_as_default};
@@ -181,12 +184,21 @@ pub struct ServiceSpec {
     /// TCP port on which the node tells load balancers about local endpoints; 0 means none.
     #[serde(deserialize_with = "null_as_default")]
     pub health_check_node_port: u16,
+    /// Whether there is a selector, so that the endpoints are those of pods.
+    #[serde(rename = "selector", deserialize_with = "is_filled")]
+    pub has_selector: bool,
     /// Whether not ready endpoints count as ready. The slice controller already marks them so.
     #[serde(deserialize_with = "null_as_default")]
     pub publish_not_ready_addresses: bool,
     /// `PreferClose`, `PreferSameZone` or `PreferSameNode`. Acted on through the hints of slices.
     #[serde(deserialize_with = "null_as_default")]
     pub traffic_distribution: Option<Arc<str>>,
+}
+
+/// Whether a map is there and has entries.
+fn is_filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let map = Option::<BTreeMap<Cow<'de, str>, IgnoredAny>>::deserialize(deserializer)?;
+    Ok(map.is_some_and(|map| !map.is_empty()))
 }
 
 /// One of `spec.ports`.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
 use super::address::{Parsed, null_as_default};
@@ -31,6 +32,9 @@ impl<'de> Deserialize<'de> for AddressType {
     }
 }
 
+/// Annotation with the time of the change of a pod or Service that a slice was written for.
+const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+
 /// An EndpointSlice.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -47,6 +51,13 @@ pub struct EndpointSlice {
     /// Endpoints.
     #[serde(deserialize_with = "null_as_default")]
     pub endpoints: Vec<SliceEndpoint>,
+}
+
+impl EndpointSlice {
+    /// When what the slice was last written for happened; nothing when it does not say.
+    pub fn triggered_at(&self) -> Option<Timestamp> {
+        self.metadata.annotations.get(TRIGGER_TIME)?.parse().ok()
+    }
 }
 
 /// One of `ports`.

@@ -16,16 +16,60 @@ pub trait Iptables: Send + Sync {
     /// All tables, as iptables-save prints them.
     async fn save(&self) -> Result<String, IptablesError>;
 
-    /// Puts `rule`, as spelled after `-A CHAIN`, first into a built-in chain unless it is in
-    /// there already.
-    async fn ensure_jump(&self, table: Table, chain: &str, rule: &str)
-    -> Result<(), IptablesError>;
+    /// Hands over all tables line by line. The lines before a failure are no whole dump.
+    async fn save_lines(
+        &self,
+        take: &mut (dyn for<'a> FnMut(&'a str) + Send),
+    ) -> Result<(), IptablesError> {
+        self.save().await?.lines().for_each(take);
+        Ok(())
+    }
+
+    /// Whether a chain holds `rule`, as spelled after `-A CHAIN`. For where a dump does not tell.
+    async fn has_rule(&self, table: Table, chain: &str, rule: &str) -> Result<bool, IptablesError>;
 
     /// Whether the chain is there.
     async fn chain_exists(&self, table: Table, chain: &str) -> Result<bool, IptablesError>;
 
+    /// Which of the two kinds of iptables this is.
+    fn flavour(&self) -> Flavour;
+
     /// Version of the binaries.
     async fn version(&self) -> Result<Version, IptablesError>;
+}
+
+/// The two kinds of iptables. Both write tables of the same names, which exist side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Flavour {
+    /// Writes through nf_tables, rule by rule.
+    Nft,
+    /// Writes through the older interface of the kernel, a whole table at a time.
+    Legacy,
+}
+
+impl Flavour {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Nft, Self::Legacy];
+
+    /// Its name in the output of `iptables --version`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nft => "nf_tables",
+            Self::Legacy => "legacy",
+        }
+    }
+
+    /// The flavour in a line such as `iptables v1.8.9 (nf_tables)`. Versions before 1.8 have only
+    /// the legacy flavour and do not name it.
+    pub fn from_line(line: &str) -> Self {
+        if line.contains("(nf_tables)") { Self::Nft } else { Self::Legacy }
+    }
+}
+
+impl std::fmt::Display for Flavour {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// Version of iptables.
@@ -46,6 +90,17 @@ impl Version {
         let mut numbers = word.split('.').map(str::parse);
         let mut next = || numbers.next()?.ok();
         Some(Self { major: next()?, minor: next()?, patch: next().unwrap_or(0) })
+    }
+
+    /// Whether iptables-restore can wait for the lock.
+    pub fn restore_waits(self) -> bool {
+        self >= Self { major: 1, minor: 6, patch: 2 }
+    }
+
+    /// Whether the pause between two tries for the lock can be set. Later versions are told when
+    /// the lock is free and complain about the option.
+    pub fn has_wait_interval(self) -> bool {
+        self.restore_waits() && self < Self { major: 1, minor: 8, patch: 8 }
     }
 
     /// Whether MASQUERADE knows `--random-fully`.
@@ -82,6 +137,8 @@ pub enum IptablesError {
         status: String,
         /// What it printed, and the input line it complained about.
         message: String,
+        /// That input line, where it named one.
+        line: Option<String>,
     },
     /// The binary gave no answer in time.
     #[error("{command} gave no answer within {limit:?}")]
@@ -97,6 +154,20 @@ impl IptablesError {
     /// Whether another try with other input can help.
     pub fn refused(&self) -> bool {
         matches!(self, Self::Failed { .. })
+    }
+
+    /// Whether the input is to blame, and not the moment: the exit status 4 of iptables stands
+    /// for a held lock and for missing memory.
+    pub fn blames_input(&self) -> bool {
+        matches!(self, Self::Failed { status, .. } if status != "exit status: 4")
+    }
+
+    /// The input line it is about, if one is named.
+    pub fn line(&self) -> Option<&str> {
+        match self {
+            Self::Failed { line, .. } => line.as_deref(),
+            _ => None,
+        }
     }
 }
 

@@ -1,65 +1,55 @@
 //! Removes everything the proxy ever wrote.
 
-use super::boundary::{Iptables, IptablesError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::boundary::{Flavour, Iptables, IptablesError};
+use super::graph::jump_target;
 use super::parse::{LiveTables, parse_saved};
-use super::render::rule_text;
+use super::render::step_input;
+use super::step::{Change, RestoreStep, Stage, TablePart};
+use super::steps::removal_steps;
 use crate::config::IpFamily;
 use crate::rules::chains::is_owned;
-use crate::rules::ruleset::{ChainKey, Match, Rule, Table, Target};
+use crate::rules::ruleset::{Chain, ChainKey, Table};
 
 /// Removes our jumps and chains of one family; other rules, and the chain shared with the
 /// kubelet, stay. Returns whether there was anything to remove.
 pub async fn cleanup(iptables: &dyn Iptables, family: IpFamily) -> Result<bool, IptablesError> {
     let live = parse_saved(&iptables.save().await?, family);
-    let input = cleanup_input(&live, family);
-    if input.is_empty() {
-        return Ok(false);
+    let steps = cleanup_steps(&live, iptables.flavour());
+    for step in &steps {
+        iptables.restore(step_input(step, family)).await?;
     }
-    iptables.restore(input).await?;
-    Ok(true)
+    Ok(!steps.is_empty())
 }
 
-/// The restore input that removes what is ours; empty when nothing is.
-fn cleanup_input(live: &LiveTables, family: IpFamily) -> String {
-    let mut text = String::new();
-    for table in Table::ALL {
-        let ours: Vec<&ChainKey> =
-            live.chains.keys().filter(|key| key.table == table && is_owned(key)).collect();
-        if ours.is_empty() {
-            continue;
-        }
-        text.push_str(&format!("*{table}\n"));
-        for key in &ours {
-            text.push_str(&format!(":{} - [0:0]\n", key.name));
-        }
-        // Rules that lead to a chain keep it from being deleted.
-        for (from, rules) in &live.chains {
-            if from.table != table || is_owned(from) {
-                continue;
-            }
-            for rule in rules.iter().filter(|rule| leads_to_ours(rule, table)) {
-                text.push_str(&format!("-D {}{}\n", from.name, rule_text(rule, family)));
+/// The steps that remove what is ours; none when nothing is. First the rules of others that lead
+/// to our chains, as a chain that something leads to cannot be deleted.
+fn cleanup_steps(live: &LiveTables, flavour: Flavour) -> Vec<RestoreStep> {
+    let ours: BTreeMap<ChainKey, Chain> = live
+        .chains
+        .iter()
+        .filter(|(key, _)| is_owned(key))
+        .map(|(key, rules)| (key.clone(), Chain::from(rules.as_slice())))
+        .collect();
+    let mut unlink: BTreeMap<Table, Vec<Change>> = BTreeMap::new();
+    for (from, rules) in live.chains.iter().filter(|(key, _)| !is_owned(key)) {
+        for rule in rules {
+            let target = jump_target(rule).map(|name| ChainKey::new(from.table, name));
+            if target.is_some_and(|key| ours.contains_key(&key)) {
+                let change = Change::TakeOut(from.name.clone(), Arc::clone(rule));
+                unlink.entry(from.table).or_default().push(change);
             }
         }
-        for key in &ours {
-            text.push_str(&format!("-X {}\n", key.name));
-        }
-        text.push_str("COMMIT\n");
     }
-    text
-}
-
-fn leads_to_ours(rule: &Rule, table: Table) -> bool {
-    let ours = |name: &str| is_owned(&ChainKey::new(table, name));
-    match (&rule.target, rule.matches.as_slice()) {
-        (Some(Target::Jump(name)), _) => ours(name),
-        (None, [Match::Foreign(words)]) => {
-            let mut words = words.split_whitespace();
-            let target = words.by_ref().find(|word| matches!(*word, "-j" | "-g"));
-            target.is_some() && words.next().is_some_and(ours)
-        }
-        _ => false,
+    let mut steps = Vec::new();
+    if !unlink.is_empty() {
+        let parts = unlink.into_iter().map(|(table, changes)| TablePart { table, changes });
+        steps.push(RestoreStep { stage: Stage::Switch, parts: parts.collect() });
     }
+    steps.extend(removal_steps(ours.keys(), &ours, flavour));
+    steps
 }
 
 #[cfg(test)]

@@ -24,13 +24,20 @@ pub struct LiveTables {
 
 impl LiveTables {
     /// The live state of what `wanted` is about: all chains we own, chains that `wanted` shares
-    /// with somebody else, and those of its jumps that exist.
+    /// with somebody else, and those of its jumps that exist. A shared chain in which `wanted` has
+    /// no rules counts as empty: what is in it is not ours to take away.
     pub fn compared_with(&self, wanted: &RuleSet) -> RuleSet {
         let chains = self
             .chains
             .iter()
             .filter(|(key, _)| is_owned(key) || wanted.chains.contains_key(*key))
-            .map(|(key, rules)| (key.clone(), Chain::from(rules.as_slice())))
+            .map(|(key, rules)| {
+                let chain = match wanted.chains.get(key) {
+                    Some(nothing) if nothing.is_empty() && !is_owned(key) => nothing.clone(),
+                    _ => Chain::from(rules.as_slice()),
+                };
+                (key.clone(), chain)
+            })
             .collect();
         let exists = |table, from: &str, rule: &Rule| {
             self.chains
@@ -156,7 +163,7 @@ impl Reader {
     fn module(&mut self) -> Option<()> {
         let name = self.words.next()?;
         match name.as_str() {
-            "comment" | "conntrack" | "mark" | "addrtype" | "statistic" => Some(()),
+            "comment" | "conntrack" | "mark" | "addrtype" | "statistic" | "nfacct" => Some(()),
             "recent" => {
                 let part = self.recent()?;
                 self.rule.matches.push(part);
@@ -174,6 +181,7 @@ impl Reader {
         let value = self.words.next()?;
         let part = match option {
             "--comment" => Match::Comment(value.into()),
+            "--nfacct-name" => Match::Accounting { name: value.into() },
             "--dport" => {
                 let Some(Match::Transport { destination_port, .. }) = self.rule.matches.last_mut()
                 else {

@@ -5,37 +5,60 @@ use std::fmt::Write;
 
 use ipnet::IpNet;
 
+use super::step::{Change, RestoreStep, RuleEdit, TablePart};
 use crate::config::IpFamily;
-use crate::rules::RuleSetDiff;
 use crate::rules::ruleset::{Address, Chain, ChainKey, Match, Rule, RuleSet, Side, Table, Target};
 
-/// The input of `iptables-restore --noflush` that carries out a diff, without its jumps. Empty
-/// when no chain is to be written or deleted.
+/// The input of `iptables-restore --noflush` that takes a step.
 ///
-/// A chain line empties its chain, so the chains of one table change in a single step; deleted
-/// ones are emptied along with the others and removed at the end, when nothing of ours leads to
-/// them any more.
-pub fn restore_input(diff: &RuleSetDiff, family: IpFamily) -> String {
+/// A chain line makes its chain or empties it; each part of the step is one table of the input,
+/// which changes at once. Removed chains are emptied along with the others and deleted at the
+/// end, when nothing of ours leads to them any more.
+pub fn step_input(step: &RestoreStep, family: IpFamily) -> String {
     let mut text = String::new();
-    for table in Table::ALL {
-        let write = || diff.write.iter().filter(|(key, _)| key.table == table);
-        let delete = || diff.delete.iter().filter(|key| key.table == table);
-        if write().next().is_none() && delete().next().is_none() {
-            continue;
-        }
+    for TablePart { table, changes } in &step.parts {
         push(&mut text, format_args!("*{table}\n"));
-        for name in write().map(|(key, _)| &key.name).chain(delete().map(|key| &key.name)) {
-            push(&mut text, format_args!(":{name} - [0:0]\n"));
+        for change in changes {
+            if let Change::Write(name, _) | Change::Remove(name) = change {
+                push(&mut text, format_args!(":{name} - [0:0]\n"));
+            }
         }
-        for (key, chain) in write() {
-            append_rules(&mut text, &key.name, chain, family);
+        for change in changes {
+            write_change(&mut text, change, family);
         }
-        for key in delete() {
-            push(&mut text, format_args!("-X {}\n", key.name));
+        for change in changes {
+            if let Change::Remove(name) = change {
+                push(&mut text, format_args!("-X {name}\n"));
+            }
         }
         text.push_str("COMMIT\n");
     }
     text
+}
+
+fn write_change(text: &mut String, change: &Change, family: IpFamily) {
+    let mut line = |start: std::fmt::Arguments<'_>, rule: &Rule| {
+        push(text, start);
+        write_rule(text, rule, family);
+        text.push('\n');
+    };
+    match change {
+        Change::Write(name, rules) => append_rules(text, name, rules, family),
+        Change::Edit(name, guard, edits) => {
+            // Fails where the chain has become shorter, and changes nothing where it has not.
+            line(format_args!("-D {name}"), &guard.last);
+            line(format_args!("-I {name} {}", guard.length), &guard.last);
+            for edit in edits {
+                match edit {
+                    RuleEdit::Insert(place, rule) => line(format_args!("-I {name} {place}"), rule),
+                    RuleEdit::Delete(rule) => line(format_args!("-D {name}"), rule),
+                }
+            }
+        }
+        Change::PutFirst(name, rule) => line(format_args!("-I {name} 1"), rule),
+        Change::TakeOut(name, rule) => line(format_args!("-D {name}"), rule),
+        Change::Remove(_) => {}
+    }
 }
 
 /// A rule set as iptables-save would print it, if no jump was there before.
@@ -157,6 +180,7 @@ fn write_match(text: &mut String, part: &Match, family: IpFamily) {
             text,
             format_args!(" -m recent --set --name {list} --mask {} --rsource", host_mask(family)),
         ),
+        Match::Accounting { name } => push(text, format_args!(" -m nfacct --nfacct-name {name}")),
         Match::Foreign(words) => push(text, format_args!(" {words}")),
     }
 }

@@ -1,11 +1,19 @@
 //! Pure. The followed state, and which services a change touches.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
 
 use super::service_port::{self, is_foreign};
 use super::slices;
-use crate::input::{EndpointSlice, NodeFacts, ObjectKey, ObjectKind, Service, ServiceChange};
+use crate::config::IpFamily;
+use crate::input::{
+    AddressType, EndpointSlice, NodeEligibility, NodeFacts, ObjectKey, ObjectKind, Parsed, Service,
+    ServiceChange,
+};
 
 /// A value of an object that cannot be read; the rest of the object is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +42,29 @@ impl Dirty {
     }
 }
 
+/// How many changes came since the last look, for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChangeTally {
+    /// Changes of services.
+    pub services: usize,
+    /// Changes of slices, by the family of their addresses.
+    pub slices: BTreeMap<IpFamily, usize>,
+    /// When the changes of slices were caused, where the slices say so.
+    pub triggers: Vec<(IpFamily, Timestamp)>,
+}
+
+impl ChangeTally {
+    fn slice(&mut self, addresses: AddressType, trigger: Option<Timestamp>) {
+        let family = match addresses {
+            AddressType::Ipv4 => IpFamily::V4,
+            AddressType::Ipv6 => IpFamily::V6,
+            AddressType::Other => return,
+        };
+        *self.slices.entry(family).or_default() += 1;
+        self.triggers.extend(trigger.map(|at| (family, at)));
+    }
+}
+
 /// Services, their slices and the node, as told by the changes so far.
 #[derive(Debug, Default)]
 pub struct ServiceMap {
@@ -43,6 +74,11 @@ pub struct ServiceMap {
     /// For each slice the service it names.
     slice_owners: HashMap<ObjectKey, ObjectKey>,
     node: NodeFacts,
+    local_down: Arc<BTreeSet<IpAddr>>,
+    /// Whether the list of the Node that is running has not shown it so far.
+    node_unseen: bool,
+    service_cidrs: Vec<IpNet>,
+    tally: ChangeTally,
     synced: BTreeSet<ObjectKind>,
     /// Objects known before the list that is running and not seen in it so far.
     unseen_services: Option<HashSet<ObjectKey>>,
@@ -62,14 +98,21 @@ impl ServiceMap {
             ServiceChange::SliceApplied(slice) => return self.apply_slice(*slice),
             ServiceChange::SliceDeleted(key) => self.remove_slice(&key),
             ServiceChange::NodeApplied(node) => {
-                if self.node != *node {
-                    self.node = *node;
+                self.node_unseen = false;
+                self.dirty.node |= !self.node.same_for_rules(&node);
+                self.node = *node;
+            }
+            // The facts stay: rules for a node that is about to go must keep working until it
+            // has gone.
+            ServiceChange::NodeDeleted => self.node.eligibility = NodeEligibility::Missing,
+            ServiceChange::ServiceCidrsApplied(cidrs) => {
+                if self.service_cidrs != cidrs {
+                    self.service_cidrs = cidrs;
                     self.dirty.node = true;
                 }
             }
-            // Rules for a node that is about to go must keep working until it has gone.
-            ServiceChange::NodeDeleted => {}
             ServiceChange::Synced(kind) => self.finish(kind),
+            ServiceChange::LocalDown(addresses) => self.take_down(addresses),
         }
         None
     }
@@ -96,6 +139,11 @@ impl ServiceMap {
         self.services.get(key)
     }
 
+    /// Identity of the service of that key over time; empty when it is not known.
+    pub fn uid_of(&self, key: &ObjectKey) -> Arc<str> {
+        self.services.get(key).map(|service| service.metadata.uid.clone()).unwrap_or_default()
+    }
+
     /// All services, in no particular order.
     pub fn services(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<Service>)> {
         self.services.iter()
@@ -111,6 +159,16 @@ impl ServiceMap {
         &self.node
     }
 
+    /// The networks that addresses of services come from; empty while unknown.
+    pub fn service_cidrs(&self) -> &[IpNet] {
+        &self.service_cidrs
+    }
+
+    /// The changes counted since the last call.
+    pub fn take_tally(&mut self) -> ChangeTally {
+        std::mem::take(&mut self.tally)
+    }
+
     /// How many services are known.
     pub fn service_count(&self) -> usize {
         self.services.len()
@@ -121,6 +179,29 @@ impl ServiceMap {
         self.slice_owners.len()
     }
 
+    /// Whether an endpoint of the service on this node is known to take no traffic, at this
+    /// address. Never for services whose endpoints are not pods, or need not be ready.
+    pub fn is_down(&self, key: &ObjectKey, address: IpAddr) -> bool {
+        self.local_down.contains(&address)
+            && self.services.get(key).is_some_and(|service| {
+                service.spec.has_selector && !service.spec.publish_not_ready_addresses
+            })
+    }
+
+    fn take_down(&mut self, addresses: Arc<BTreeSet<IpAddr>>) {
+        let before = std::mem::replace(&mut self.local_down, addresses);
+        let changed: BTreeSet<&IpAddr> = before.symmetric_difference(&self.local_down).collect();
+        if changed.is_empty() {
+            return;
+        }
+        let touched = |slice: &Arc<EndpointSlice>| {
+            let addresses = slice.endpoints.iter().filter_map(|endpoint| endpoint.address.as_ref());
+            addresses.filter_map(Parsed::valid).any(|address| changed.contains(address))
+        };
+        let services = self.slices.iter().filter(|(_, slices)| slices.values().any(touched));
+        self.dirty.services.extend(services.map(|(key, _)| key.clone()));
+    }
+
     fn restart(&mut self, kind: ObjectKind) {
         match kind {
             ObjectKind::Services => {
@@ -129,7 +210,7 @@ impl ServiceMap {
             ObjectKind::EndpointSlices => {
                 self.unseen_slices = Some(self.slice_owners.keys().cloned().collect());
             }
-            ObjectKind::Node => {}
+            ObjectKind::Node => self.node_unseen = true,
         }
     }
 
@@ -146,7 +227,11 @@ impl ServiceMap {
                     self.remove_slice(&key);
                 }
             }
-            ObjectKind::Node => {}
+            ObjectKind::Node => {
+                if std::mem::take(&mut self.node_unseen) {
+                    self.node.eligibility = NodeEligibility::Missing;
+                }
+            }
         }
     }
 
@@ -167,6 +252,7 @@ impl ServiceMap {
             return None;
         }
         let texts = service_port::unreadable(&service);
+        self.tally.services += 1;
         self.services.insert(key.clone(), Arc::new(service));
         self.dirty.services.insert(key.clone());
         unreadable(ObjectKind::Services, key, texts)
@@ -174,6 +260,7 @@ impl ServiceMap {
 
     fn remove_service(&mut self, key: &ObjectKey) {
         if self.services.remove(key).is_some() {
+            self.tally.services += 1;
             self.dirty.services.insert(key.clone());
         }
     }
@@ -200,6 +287,9 @@ impl ServiceMap {
             return None;
         }
         share_names(&mut self.names, &mut slice);
+        self.tally.slice(slice.address_type, slice.triggered_at());
+        // Read just now, and not needed any more in thousands of slices.
+        slice.metadata.annotations.clear();
         let texts = slices::unreadable(&slice);
         of_owner.insert(key.name.clone(), Arc::new(slice));
         self.slice_owners.insert(key.clone(), owner.clone());
@@ -210,7 +300,9 @@ impl ServiceMap {
     fn remove_slice(&mut self, key: &ObjectKey) {
         let Some(owner) = self.slice_owners.remove(key) else { return };
         if let Some(of_owner) = self.slices.get_mut(&owner) {
-            of_owner.remove(&key.name);
+            if let Some(gone) = of_owner.remove(&key.name) {
+                self.tally.slice(gone.address_type, None);
+            }
             if of_owner.is_empty() {
                 self.slices.remove(&owner);
             }

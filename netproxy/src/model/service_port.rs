@@ -13,8 +13,6 @@ use crate::input::{
 
 /// Label that hands a service to another proxy; its value does not matter.
 const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
-/// Label that marks services (and their slices) without a cluster address.
-const HEADLESS: &str = "service.kubernetes.io/headless";
 /// Seconds of `ClientIP` affinity when the object names none (API default, v1.36).
 const AFFINITY_SECONDS: u32 = 10_800;
 
@@ -86,9 +84,9 @@ impl ServicePort {
     }
 }
 
-/// Whether objects with this metadata are left to somebody else.
+/// Whether a service with this metadata is left to somebody else. Its slices do not say.
 pub fn is_foreign(metadata: &Metadata) -> bool {
-    metadata.labels.contains_key(SERVICE_PROXY_NAME) || metadata.labels.contains_key(HEADLESS)
+    metadata.labels.contains_key(SERVICE_PROXY_NAME)
 }
 
 /// The ports of a service in one family, in the order of the object.

@@ -1,23 +1,26 @@
 //! Pure. EndpointSlices of a service merged to endpoints.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::endpoint::{Endpoint, EndpointState};
-use super::service_port::{ServicePortName, is_foreign};
+use super::service_port::ServicePortName;
 use crate::config::IpFamily;
 use crate::input::{AddressType, EndpointSlice, Hint, ObjectKey, Parsed, SliceEndpoint};
 
 /// Label of a slice that names its service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// Label of the slices of a service without a cluster address. On a service it means nothing.
+const HEADLESS: &str = "service.kubernetes.io/headless";
 
 /// The service a slice belongs to; nothing when it is not to be proxied.
 pub fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
-    if is_foreign(&slice.metadata) || slice.address_type == AddressType::Other {
+    let labels = &slice.metadata.labels;
+    if labels.contains_key(HEADLESS) || slice.address_type == AddressType::Other {
         return None;
     }
-    let name = slice.metadata.labels.get(SERVICE_NAME).filter(|name| !name.is_empty())?;
+    let name = labels.get(SERVICE_NAME).filter(|name| !name.is_empty())?;
     Some(ObjectKey { namespace: slice.metadata.namespace.clone(), name: name.clone() })
 }
 
@@ -59,7 +62,23 @@ pub fn endpoints<'a>(
     found.into_values().collect()
 }
 
-/// Texts in the slice that should be addresses of its kind and are not.
+/// Whether an address may be that of an endpoint: not one that means this machine, this link or
+/// nobody, since those would lead clients to what listens on the node itself (the API server's
+/// validation of endpoints, v1.36).
+fn is_usable(address: IpAddr) -> bool {
+    let link_local = match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local() || is_mapped(address),
+    };
+    !link_local && !address.is_loopback() && !address.is_unspecified() && !address.is_multicast()
+}
+
+/// Whether it is an IPv4 address in the clothes of IPv6.
+fn is_mapped(address: Ipv6Addr) -> bool {
+    address.to_ipv4_mapped().is_some()
+}
+
+/// Texts in the slice that should be addresses of endpoints of its kind and are not.
 pub fn unreadable(slice: &EndpointSlice) -> Vec<Arc<str>> {
     let family = match slice.address_type {
         AddressType::Ipv4 => IpFamily::V4,
@@ -71,7 +90,8 @@ pub fn unreadable(slice: &EndpointSlice) -> Vec<Arc<str>> {
         .filter_map(|address| match address {
             Parsed::Invalid(text) => Some(text.clone()),
             Parsed::Valid(address) => {
-                (!family.has(*address)).then(|| Arc::from(address.to_string()))
+                let good = family.has(*address) && is_usable(*address);
+                (!good).then(|| Arc::from(address.to_string()))
             }
         })
         .collect()
@@ -90,7 +110,7 @@ fn readable(
 ) -> impl Iterator<Item = (IpAddr, &SliceEndpoint)> {
     slice.endpoints.iter().filter_map(move |endpoint| {
         let address = *endpoint.address.as_ref()?.valid()?;
-        family.has(address).then_some((address, endpoint))
+        (family.has(address) && is_usable(address)).then_some((address, endpoint))
     })
 }
 

@@ -64,3 +64,29 @@ fn live_rules_are_compared_every_hour() {
     pacer.succeeded(start + hour / 2, false);
     assert!(pacer.full_due(start + hour));
 }
+
+#[test]
+fn refused_services_are_tried_again_ever_more_slowly() {
+    let mut pacer = Pacer::new(MIN, MAX);
+    let start = Instant::now();
+    let mut now = start;
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        pacer.succeeded(now, true);
+        pacer.refused(now, true);
+        let next = pacer.next_run().unwrap();
+        assert!(!pacer.refused_due(now) && pacer.refused_due(next));
+        waits.push((next - now).as_secs());
+        now = next;
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+    pacer.succeeded(now, true);
+    pacer.refused(now, true);
+    let next = pacer.next_run();
+    // A change in between does not put it off.
+    pacer.succeeded(now + MIN, false);
+    pacer.refused(now + MIN, true);
+    assert_eq!(pacer.next_run(), next);
+    pacer.refused(now + 2 * MIN, false);
+    assert!(pacer.next_run().unwrap() > now + 1000 * MIN);
+}

@@ -9,6 +9,7 @@ use super::node_port;
 use super::ruleset::{Chain, ChainKey, ConnStates, Jump, Match, Rule, RuleSet, Table, Target};
 use super::service::{ServiceRules, SharedChain};
 use crate::config::IpFamily;
+use crate::nfacct;
 
 /// The complete rules: the fixed ones, and those of all service ports in the given order.
 pub fn assemble<'a>(
@@ -35,7 +36,7 @@ pub fn assemble<'a>(
         let rules: Vec<Arc<Rule>> = rules.into_iter().map(Arc::new).collect();
         all.insert(ChainKey::new(table, name), rules.into());
     }
-    RuleSet { chains: all, jumps: jumps(context) }
+    RuleSet { chains: all, jumps: jumps() }
 }
 
 fn fixed_chains(context: &RuleContext) -> Vec<(Table, &'static str, Vec<Rule>)> {
@@ -45,9 +46,7 @@ fn fixed_chains(context: &RuleContext) -> Vec<(Table, &'static str, Vec<Rule>)> 
         (Table::Filter, chains::FORWARD, forward(context)),
     ];
     fixed.extend(Table::ALL.map(|table| (table, chains::CANARY, Vec::new())));
-    if let Some(rules) = firewall(context) {
-        fixed.push((Table::Filter, chains::FIREWALL, rules));
-    }
+    fixed.push((Table::Filter, chains::FIREWALL, firewall(context)));
     fixed
 }
 
@@ -77,7 +76,11 @@ fn forward(context: &RuleContext) -> Vec<Rule> {
     if context.drop_invalid {
         // An invalid packet would leave with the pod's address as its source, and the client
         // would answer with a reset.
-        rules.push(Rule::default().when(state(ConnStates::INVALID)).then(Target::Drop));
+        let mut rule = Rule::default().when(state(ConnStates::INVALID));
+        if context.counters.invalid_dropped {
+            rule = rule.counted_in(nfacct::INVALID_DROPPED);
+        }
+        rules.push(rule.then(Target::Drop));
     }
     rules.push(
         Rule::remark("kubernetes forwarding rules")
@@ -92,28 +95,25 @@ fn forward(context: &RuleContext) -> Vec<Rule> {
     rules
 }
 
-/// The rules of KUBE-FIREWALL, or nothing where we leave that chain to the kubelet.
-fn firewall(context: &RuleContext) -> Option<Vec<Rule>> {
-    match (context.family, context.loopback) {
-        (IpFamily::V6, _) => Some(Vec::new()),
-        (IpFamily::V4, Loopback::Closed) => None,
-        (IpFamily::V4, Loopback::Open) => {
-            let loopback = loopback_v4();
-            let states = ConnStates::RELATED.or(ConnStates::ESTABLISHED).or(ConnStates::DNAT);
-            Some(vec![
-                Rule::remark("block incoming localnet connections")
-                    .destination_within(loopback)
-                    .source_outside(loopback)
-                    .when(Match::ConnState { negated: true, states })
-                    .then(Target::Drop),
-            ])
-        }
+/// The rules of KUBE-FIREWALL. Where there are none the kubelet may have its own in that chain.
+fn firewall(context: &RuleContext) -> Vec<Rule> {
+    if context.family == IpFamily::V6 || context.loopback == Loopback::Closed {
+        return Vec::new();
     }
+    let loopback = loopback_v4();
+    let states = ConnStates::RELATED.or(ConnStates::ESTABLISHED).or(ConnStates::DNAT);
+    vec![
+        Rule::remark("block incoming localnet connections")
+            .destination_within(loopback)
+            .source_outside(loopback)
+            .when(Match::ConnState { negated: true, states })
+            .then(Target::Drop),
+    ]
 }
 
 /// The jumps from the built-in chains. As each missing one is put first, the last of the list
 /// ends up on top.
-fn jumps(context: &RuleContext) -> Vec<Jump> {
+fn jumps() -> Vec<Jump> {
     let mut jumps = filter_jumps();
     let portals = "kubernetes service portals";
     let postrouting = "kubernetes postrouting rules";
@@ -125,11 +125,9 @@ fn jumps(context: &RuleContext) -> Vec<Jump> {
         let rule = Rule::remark(remark).jump(to);
         jumps.push(Jump { table: Table::Nat, from, rule, shared: false });
     }
-    if firewall(context).is_some() {
-        for from in ["INPUT", "OUTPUT"] {
-            let rule = Rule::default().jump(chains::FIREWALL);
-            jumps.push(Jump { table: Table::Filter, from, rule, shared: true });
-        }
+    for from in ["INPUT", "OUTPUT"] {
+        let rule = Rule::default().jump(chains::FIREWALL);
+        jumps.push(Jump { table: Table::Filter, from, rule, shared: true });
     }
     jumps
 }

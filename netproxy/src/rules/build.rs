@@ -26,6 +26,11 @@ impl Rule {
         self.when(Match::Transport { protocol, destination_port: port })
     }
 
+    /// Counts in the counter object of that name what got this far.
+    pub(super) fn counted_in(self, name: &str) -> Self {
+        self.when(Match::Accounting { name: name.into() })
+    }
+
     /// Also needs a source within the network.
     pub(super) fn source_within(mut self, net: IpNet) -> Self {
         self.source = Some(Address { negated: false, net });

@@ -74,9 +74,14 @@ pub fn is_owned(key: &ChainKey) -> bool {
             .contains(&name),
         Table::Nat => {
             [SERVICES, NODE_PORTS, POSTROUTING, MARK_MASQ, CANARY].contains(&name)
-                || SERVICE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+                || is_of_service(key.table, name)
         }
     }
+}
+
+/// Whether the chain is one of a single service port or endpoint.
+pub fn is_of_service(table: Table, name: &str) -> bool {
+    table == Table::Nat && SERVICE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn hash(parts: &[&str]) -> String {

@@ -10,7 +10,7 @@ use super::service::{PortView, ServiceRules, SharedChain};
 /// Dispatch to the endpoints, or the rule for a service without any.
 pub(super) fn plan(view: &PortView<'_>, rules: &mut ServiceRules) {
     let address = view.port.cluster_ip;
-    if view.has_internal() {
+    if view.facts.has_internal() {
         let rule = to_cluster_ip(view, address).jump(view.internal_chain().clone());
         rules.share(SharedChain::NatServices, rule);
     } else {

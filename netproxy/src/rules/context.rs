@@ -8,6 +8,7 @@ use super::ruleset::{Interface, Rule};
 use crate::config::{IpFamily, LocalTraffic, NodePortAddresses, ProxyConfig};
 use crate::input::NodeFacts;
 use crate::model::traffic_policy::Topology;
+use crate::nfacct::AccountingObjects;
 
 /// What planning needs to know beside services and endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,11 @@ pub struct RuleContext {
     pub node_ports: NodePortDestinations,
     /// Whether NodePorts answer on loopback addresses.
     pub loopback: Loopback,
+    /// Networks of cluster addresses, of both families; empty when not known. Only nftables stops
+    /// packets to addresses in them that no service has.
+    pub service_cidrs: Vec<IpNet>,
+    /// The counters that rules may count in.
+    pub counters: AccountingObjects,
     /// Whether forwarded packets that conntrack calls invalid are dropped.
     pub drop_invalid: bool,
     /// Whether the rules of each endpoint carry comments.
@@ -110,7 +116,7 @@ pub struct MachineFacts<'a> {
 }
 
 impl RuleContext {
-    /// The context for one family, with comments.
+    /// The context for one family, with comments and without counters.
     pub fn new(
         config: &ProxyConfig,
         family: IpFamily,
@@ -132,9 +138,24 @@ impl RuleContext {
             },
             node_ports: destinations(config, family, node_ip, loopback, machine.local_addresses),
             loopback,
+            service_cidrs: Vec::new(),
+            counters: AccountingObjects::default(),
             drop_invalid: !machine.liberal_conntrack,
             endpoint_comments: true,
         }
+    }
+
+    /// The same with rules that count in these counters.
+    pub const fn with_counters(mut self, counters: AccountingObjects) -> Self {
+        self.counters = counters;
+        self
+    }
+
+    /// The same with these networks of cluster addresses.
+    #[must_use]
+    pub fn with_service_cidrs(mut self, service_cidrs: &[IpNet]) -> Self {
+        self.service_cidrs = service_cidrs.to_vec();
+        self
     }
 }
 
@@ -144,10 +165,12 @@ pub fn loopback(config: &ProxyConfig, family: IpFamily) -> Loopback {
     let covered = match &config.node_port_addresses {
         NodePortAddresses::All => true,
         NodePortAddresses::Primary => false,
-        NodePortAddresses::Within(nets) => nets.iter().any(|net| {
-            let loopback = loopback_v4();
-            net.contains(&loopback) || loopback.contains(net)
-        }),
+        NodePortAddresses::Within(nets) | NodePortAddresses::PrimaryAnd(nets) => {
+            nets.iter().any(|net| {
+                let loopback = loopback_v4();
+                net.contains(&loopback) || loopback.contains(net)
+            })
+        }
     };
     if family == IpFamily::V4 && config.localhost_node_ports && covered {
         Loopback::Open
@@ -180,7 +203,7 @@ fn destinations(
     match &config.node_port_addresses {
         NodePortAddresses::All => NodePortDestinations::All,
         NodePortAddresses::Primary => NodePortDestinations::Only(node_ip.into_iter().collect()),
-        NodePortAddresses::Within(nets) => {
+        NodePortAddresses::Within(nets) | NodePortAddresses::PrimaryAnd(nets) => {
             let of_family: Vec<&IpNet> = nets.iter().filter(|net| family.has(net.addr())).collect();
             if of_family.iter().any(|net| net.prefix_len() == 0) {
                 return NodePortDestinations::All;
@@ -191,6 +214,9 @@ fn destinations(
                 .filter(|address| loopback == Loopback::Open || !address.is_loopback())
                 .copied()
                 .collect();
+            if matches!(config.node_port_addresses, NodePortAddresses::PrimaryAnd(_)) {
+                matching.extend(node_ip);
+            }
             matching.sort_unstable();
             matching.dedup();
             NodePortDestinations::Only(matching)

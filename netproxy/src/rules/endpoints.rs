@@ -17,14 +17,14 @@ struct Reachable<'a> {
 }
 
 /// KUBE-SVC, KUBE-SVL and KUBE-SEP of the service port.
-pub(super) fn plan(view: &PortView<'_>, endpoints: &[Endpoint], rules: &mut ServiceRules) {
+pub(super) fn plan(view: &PortView<'_>, rules: &mut ServiceRules) {
     // Parallel to `used.reachable`, which is ascending.
     let reachable: Vec<Reachable<'_>> = view
         .used
         .reachable
         .iter()
         .map(|position| {
-            let endpoint = &endpoints[*position];
+            let endpoint = &view.facts.endpoints[*position];
             let text = endpoint.text();
             let chain = endpoint_chain(&view.port.name, &text);
             Reachable { endpoint, text, chain }
@@ -48,7 +48,7 @@ pub(super) fn plan(view: &PortView<'_>, endpoints: &[Endpoint], rules: &mut Serv
         if positions.is_empty() {
             continue;
         }
-        let is_internal = view.port.internal_policy == policy && view.has_internal();
+        let is_internal = view.port.internal_policy == policy && view.facts.has_internal();
         let head = is_internal.then(|| cluster_ip::masquerade(view)).flatten();
         let mut chain_rules: Vec<Rule> = head.into_iter().collect();
         balance(view, &pick(positions), &mut chain_rules);

@@ -20,7 +20,7 @@ pub(super) fn plan_addresses(view: &PortView<'_>, rules: &mut ServiceRules) {
         reject_without_endpoints(view, *address, rules);
     }
     for address in &view.port.load_balancer_ips {
-        if view.has_firewall_chain() {
+        if view.facts.uses_firewall() {
             let rule =
                 to_address(view, "loadbalancer IP", *address).jump(view.chains.firewall.clone());
             rules.share(SharedChain::NatServices, rule);
@@ -36,10 +36,10 @@ pub(super) fn plan_addresses(view: &PortView<'_>, rules: &mut ServiceRules) {
 
 /// KUBE-EXT and KUBE-FW of the service port.
 pub(super) fn plan_chains(view: &PortView<'_>, rules: &mut ServiceRules) {
-    if view.has_external_chain() {
+    if view.facts.uses_external() {
         rules.own(view.chains.external.clone(), external_chain(view));
     }
-    if view.has_firewall_chain() {
+    if view.facts.uses_firewall() {
         rules.own(view.chains.firewall.clone(), firewall_chain(view));
     }
 }
@@ -51,7 +51,7 @@ fn to_address(view: &PortView<'_>, kind: &str, address: IpAddr) -> Rule {
 }
 
 fn reject_without_endpoints(view: &PortView<'_>, address: IpAddr, rules: &mut ServiceRules) {
-    if !view.has_external() {
+    if !view.facts.has_external() {
         rules.share(SharedChain::FilterExternal, reject::to_address(view, address));
     }
 }
@@ -88,7 +88,7 @@ fn external_chain(view: &PortView<'_>) -> Vec<Rule> {
             rules.push(from_node("route").jump(cluster.clone()));
         }
     }
-    if view.has_external() {
+    if view.facts.has_external() {
         rules.push(Rule::default().jump(view.external_chain().clone()));
     }
     rules

@@ -16,6 +16,7 @@
 //!                            +--> KUBE-NODEPORTS ----+
 //! ```
 
+pub mod align;
 pub mod base;
 mod build;
 pub mod chains;
@@ -35,6 +36,7 @@ pub use ruleset::RuleSet;
 pub use service::{ServiceRules, SharedChain, plan_service_port};
 
 use crate::model::endpoint::Endpoint;
+use crate::model::port_facts::PortFacts;
 use crate::model::service_port::ServicePort;
 
 /// More endpoints than this, counted once for each service port, and the rules go without the
@@ -55,7 +57,11 @@ pub fn plan(view: &ProxyView) -> RuleSet {
     let mut planned: Vec<ServiceRules> = view
         .services
         .iter()
-        .map(|(port, endpoints)| plan_service_port(port, endpoints, &view.context))
+        .map(|(port, endpoints)| {
+            let topology = &view.context.topology;
+            let facts = PortFacts::new(port.clone(), endpoints.clone(), topology);
+            plan_service_port(&facts, &view.context)
+        })
         .collect();
     planned.sort_by(|a, b| a.name.cmp(&b.name));
     base::assemble(&view.context, planned.iter())

@@ -180,6 +180,11 @@ pub enum Match {
         /// Name of the list.
         list: Arc<str>,
     },
+    /// Counts in the counter object of that name; always matches.
+    Accounting {
+        /// Name of the object.
+        name: Arc<str>,
+    },
     /// Something we never write, as it was printed.
     Foreign(Arc<str>),
 }

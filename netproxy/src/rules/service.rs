@@ -7,9 +7,9 @@ use super::context::RuleContext;
 use super::ruleset::{Chain, ChainKey, ChainName, Rule, Table};
 use super::{cluster_ip, endpoints, external, node_port, reject};
 use crate::input::TrafficPolicy;
-use crate::model::endpoint::Endpoint;
+use crate::model::port_facts::PortFacts;
 use crate::model::service_port::{ServicePort, ServicePortName};
-use crate::model::traffic_policy::{Categories, categorize};
+use crate::model::traffic_policy::Categories;
 
 /// Chains to which every service port adds rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,23 +66,29 @@ pub struct ServiceRules {
 
 impl ServiceRules {
     pub(super) fn share(&mut self, chain: SharedChain, rule: Rule) {
-        self.shared.push((chain, Arc::new(rule)));
+        self.shared.push((chain, kept(rule)));
     }
 
     pub(super) fn own(&mut self, name: ChainName, rules: Vec<Rule>) {
-        let rules: Vec<Arc<Rule>> = rules.into_iter().map(Arc::new).collect();
-        self.own.push((name, rules.into()));
+        self.own.push((name, rules.into_iter().map(kept).collect()));
     }
+}
+
+/// A rule without room to grow, as there may be a hundred thousand of them.
+fn kept(mut rule: Rule) -> Arc<Rule> {
+    rule.matches.shrink_to_fit();
+    Arc::new(rule)
 }
 
 /// A service port with everything derived from it once.
 pub(super) struct PortView<'a> {
+    pub(super) facts: &'a PortFacts,
     pub(super) port: &'a ServicePort,
+    pub(super) used: &'a Categories,
     pub(super) context: &'a RuleContext,
     /// Name in remarks.
     pub(super) title: String,
     pub(super) chains: ServiceChains,
-    pub(super) used: Categories,
 }
 
 impl PortView<'_> {
@@ -96,53 +102,24 @@ impl PortView<'_> {
         self.policy_chain(self.port.external_policy)
     }
 
-    /// Whether the cluster address leads to an endpoint.
-    pub(super) fn has_internal(&self) -> bool {
-        self.has_endpoints_for(self.port.internal_policy)
-    }
-
-    /// Whether traffic from outside finds an endpoint.
-    pub(super) fn has_external(&self) -> bool {
-        self.has_endpoints_for(self.port.external_policy)
-    }
-
-    /// Whether the service port has a chain for traffic from outside. It has one even without a
-    /// local endpoint under policy Local, for clients inside the cluster.
-    pub(super) fn has_external_chain(&self) -> bool {
-        self.used.any && self.port.externally_accessible()
-    }
-
-    /// Whether source ranges stand before the load balancer addresses.
-    pub(super) fn has_firewall_chain(&self) -> bool {
-        self.used.any
-            && !self.port.load_balancer_ips.is_empty()
-            && !self.port.source_ranges.is_empty()
-    }
-
     fn policy_chain(&self, policy: TrafficPolicy) -> &ChainName {
         match policy {
             TrafficPolicy::Cluster => &self.chains.cluster,
             TrafficPolicy::Local => &self.chains.local,
         }
     }
-
-    fn has_endpoints_for(&self, policy: TrafficPolicy) -> bool {
-        self.used.any && (policy == TrafficPolicy::Cluster || !self.used.local.is_empty())
-    }
 }
 
-/// The rules of one service port with these endpoints.
-pub fn plan_service_port(
-    port: &ServicePort,
-    endpoints: &[Endpoint],
-    context: &RuleContext,
-) -> ServiceRules {
+/// The rules of one service port.
+pub fn plan_service_port(facts: &PortFacts, context: &RuleContext) -> ServiceRules {
+    let port = &facts.port;
     let view = PortView {
+        facts,
         port,
+        used: &facts.used,
         context,
         title: port.name.to_string(),
         chains: ServiceChains::of(&port.name),
-        used: categorize(port, endpoints, &context.topology),
     };
     let mut rules = ServiceRules { name: port.name.clone(), shared: Vec::new(), own: Vec::new() };
     cluster_ip::plan(&view, &mut rules);
@@ -150,6 +127,8 @@ pub fn plan_service_port(
     node_port::plan(&view, &mut rules);
     reject::plan_health_check(&view, &mut rules);
     external::plan_chains(&view, &mut rules);
-    endpoints::plan(&view, endpoints, &mut rules);
+    endpoints::plan(&view, &mut rules);
+    rules.shared.shrink_to_fit();
+    rules.own.shrink_to_fit();
     rules
 }

@@ -7,6 +7,7 @@ use crate::input::Protocol;
 use crate::iptables::render::saved_text;
 use crate::model::service_port::service_ports;
 use crate::model::slices::endpoints;
+use crate::nfacct::AccountingObjects;
 use crate::testing::build::LOCAL_NODE;
 use crate::testing::{ServiceBuilder, SliceBuilder, node, service, slice};
 
@@ -87,7 +88,9 @@ fn closed_loopback_leaves_the_shared_chain_to_the_kubelet() {
     let mut config = ProxyConfig::new(LOCAL_NODE);
     config.localhost_node_ports = false;
     let text = planned(&config, web(), backends());
-    assert!(lines(&text, "KUBE-FIREWALL").is_empty());
+    // The chain is there for whoever needs it, as kube-proxy makes it.
+    assert_eq!(lines(&text, ":KUBE-FIREWALL").len(), 1);
+    assert!(lines(&text, "-A KUBE-FIREWALL").is_empty());
     assert!(lines(&text, "NOTE")[0].contains("! -d 127.0.0.0/8"), "{text}");
 }
 
@@ -102,4 +105,27 @@ fn source_ranges_that_hold_the_node_let_the_load_balancer_address_in() {
     let elsewhere = web().load_balancer_ip("192.0.2.1").source_range("203.0.113.0/24");
     let text = planned(&config, elsewhere, backends().endpoint("10.0.0.1"));
     assert_eq!(lines(&text, "-A KUBE-FW-").len(), 2);
+}
+
+#[test]
+fn rules_count_only_in_counters_that_are_there() {
+    let config = ProxyConfig::new(LOCAL_NODE);
+    let text = |counters| {
+        rendered(&config, web().node_port(30080), backends().endpoint("10.0.0.1"), |context| {
+            context.counters = counters;
+        })
+    };
+    let none = AccountingObjects::default();
+    let plain = text(none);
+    assert!(lines(&plain, "nfacct").is_empty());
+    assert_eq!(lines(&plain, "-A KUBE-NODEPORTS").len(), 1);
+    let dropped = text(AccountingObjects { invalid_dropped: true, ..none });
+    assert_eq!(lines(&dropped, "nfacct"), lines(&dropped, "ct_state_invalid_dropped_pkts -j DROP"));
+    assert_eq!(lines(&dropped, "nfacct").len(), 1);
+    let accepted = text(AccountingObjects { localhost_accepted: true, ..none });
+    let ports = lines(&accepted, "-A KUBE-NODEPORTS");
+    assert!(
+        ports[0].contains("-d 127.0.0.0/8") && ports[0].contains("localhost_nps_accepted_pkts")
+    );
+    assert_eq!((ports.len(), ports[1]), (2, lines(&plain, "-A KUBE-NODEPORTS")[0]));
 }

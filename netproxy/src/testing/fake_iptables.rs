@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::config::IpFamily;
 use crate::iptables::parse::{LiveTables, parse_rule, parse_saved};
 use crate::iptables::render::rule_text;
-use crate::iptables::{Iptables, IptablesError, Version};
+use crate::iptables::{Flavour, Iptables, IptablesError, Version};
 use crate::rules::ruleset::{ChainKey, Rule, Table, Target};
 
 const BUILT_IN: [(Table, &[&str]); 3] = [
@@ -20,6 +21,7 @@ const BUILT_IN: [(Table, &[&str]); 3] = [
 /// Tables of one family in memory.
 pub struct FakeIptables {
     family: IpFamily,
+    flavour: Flavour,
     state: Mutex<State>,
 }
 
@@ -28,6 +30,25 @@ struct State {
     live: LiveTables,
     calls: Vec<Call>,
     errors: BTreeMap<&'static str, VecDeque<IptablesError>>,
+    restores: usize,
+    fault: Option<Fault>,
+    /// A table that dumps leave out.
+    incompatible: Option<Table>,
+}
+
+/// What goes wrong with restores until it is taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Every restore whose number, counted from 1 and from when the fault was set, is a multiple
+    /// of this fails before it changes anything.
+    Every(usize),
+    /// Every restore gives no answer in time and changes nothing.
+    Hang,
+    /// Input with these words in a line is refused; the refusal names the line.
+    Refuse(String),
+    /// Input with these words in a line is refused when the table is committed; the refusal names
+    /// only that.
+    RefuseAtCommit(String),
 }
 
 /// A call the fake got.
@@ -37,13 +58,16 @@ pub enum Call {
     Restore(String),
     /// A dump.
     Save,
-    /// Table, chain and rule.
-    EnsureJump(Table, String, String),
 }
 
 impl FakeIptables {
-    /// Empty tables with their built-in chains.
+    /// Empty tables of the nft flavour with their built-in chains.
     pub fn new(family: IpFamily) -> Arc<Self> {
+        Self::of_flavour(family, Flavour::Nft)
+    }
+
+    /// Empty tables with their built-in chains.
+    pub fn of_flavour(family: IpFamily, flavour: Flavour) -> Arc<Self> {
         let mut live = LiveTables::default();
         for (table, names) in BUILT_IN {
             for name in names {
@@ -51,7 +75,7 @@ impl FakeIptables {
             }
         }
         let state = State { live, ..State::default() };
-        Arc::new(Self { family, state: Mutex::new(state) })
+        Arc::new(Self { family, flavour, state: Mutex::new(state) })
     }
 
     /// What is live.
@@ -88,14 +112,56 @@ impl FakeIptables {
             .collect()
     }
 
-    /// Fails the next call of that name: `restore`, `save`, `ensure_jump`, `chain_exists`.
+    /// Fails the next call of that name: `restore`, `save`, `chain_exists`.
     pub fn fail_next(&self, call: &'static str) {
         let error = IptablesError::Failed {
             command: "fake-iptables",
             status: "exit status: 4".to_owned(),
             message: "queued error".to_owned(),
+            line: None,
         };
         self.lock().errors.entry(call).or_default().push_back(error);
+    }
+
+    /// Dumps leave this table out from now on, as those of the nft flavour do when it holds rules
+    /// that iptables cannot express.
+    pub fn make_incompatible(&self, table: Table) {
+        self.lock().incompatible = Some(table);
+    }
+
+    /// Lets restores go wrong from now on, or work again.
+    pub fn set_fault(&self, fault: Option<Fault>) {
+        let mut state = self.lock();
+        state.restores = 0;
+        state.fault = fault;
+    }
+
+    /// The error that the fault asks for.
+    fn faulty(&self, input: &str) -> Result<(), IptablesError> {
+        let mut state = self.lock();
+        state.restores += 1;
+        let named = |words: &String| {
+            let at = input.lines().position(|line| line.contains(words));
+            at.and_then(|at| input.lines().nth(at)).map(str::to_owned)
+        };
+        match &state.fault {
+            Some(Fault::Every(step)) if state.restores.is_multiple_of(*step) => {
+                Err(refused("it was its turn"))
+            }
+            Some(Fault::Hang) => Err(IptablesError::Deadline {
+                command: "fake-iptables-restore",
+                limit: Duration::from_secs(30),
+            }),
+            Some(Fault::Refuse(words)) => match named(words) {
+                Some(line) => Err(refused_line("bad line", Some(line))),
+                None => Ok(()),
+            },
+            Some(Fault::RefuseAtCommit(words)) => match named(words) {
+                Some(_) => Err(refused_line("commit failed", Some("COMMIT".to_owned()))),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -113,10 +179,15 @@ fn is_built_in(key: &ChainKey) -> bool {
 }
 
 fn refused(message: impl Into<String>) -> IptablesError {
+    refused_line(message, None)
+}
+
+fn refused_line(message: impl Into<String>, line: Option<String>) -> IptablesError {
     IptablesError::Failed {
         command: "fake-iptables-restore",
         status: "exit status: 1".to_owned(),
         message: message.into(),
+        line,
     }
 }
 
@@ -125,6 +196,7 @@ impl Iptables for FakeIptables {
     async fn restore(&self, input: String) -> Result<(), IptablesError> {
         self.lock().calls.push(Call::Restore(input.clone()));
         self.queued("restore")?;
+        self.faulty(&input)?;
         let mut state = self.lock();
         let mut work = state.live.clone();
         let mut table = None;
@@ -147,32 +219,29 @@ impl Iptables for FakeIptables {
     async fn save(&self) -> Result<String, IptablesError> {
         self.lock().calls.push(Call::Save);
         self.queued("save")?;
-        Ok(self.saved())
+        let mut state = self.lock();
+        let Some(table) = state.incompatible else { return Ok(saved(&state.live, self.family)) };
+        let live = state.live.clone();
+        state.live.chains.retain(|key, _| key.table != table);
+        let rest = saved(&state.live, self.family);
+        state.live = live;
+        Ok(format!("{rest}# Table `{table}' is incompatible, use 'nft' tool.\n"))
     }
 
-    async fn ensure_jump(
-        &self,
-        table: Table,
-        chain: &str,
-        rule: &str,
-    ) -> Result<(), IptablesError> {
-        let call = Call::EnsureJump(table, chain.to_owned(), rule.to_owned());
-        self.lock().calls.push(call);
-        self.queued("ensure_jump")?;
-        let rule = Arc::new(parse_rule(rule, self.family));
-        let mut state = self.lock();
-        let key = ChainKey::new(table, chain);
-        let rules =
-            state.live.chains.get_mut(&key).ok_or_else(|| refused(format!("no chain {key}")))?;
-        if !rules.contains(&rule) {
-            rules.insert(0, rule);
-        }
-        check_jumps(&state.live)
+    async fn has_rule(&self, table: Table, chain: &str, rule: &str) -> Result<bool, IptablesError> {
+        let rule = parse_rule(rule, self.family);
+        let state = self.lock();
+        let rules = state.live.chains.get(&ChainKey::new(table, chain));
+        Ok(rules.is_some_and(|rules| rules.iter().any(|live| live.equivalent(&rule))))
     }
 
     async fn chain_exists(&self, table: Table, chain: &str) -> Result<bool, IptablesError> {
         self.queued("chain_exists")?;
         Ok(self.lock().live.chains.contains_key(&ChainKey::new(table, chain)))
+    }
+
+    fn flavour(&self) -> Flavour {
+        self.flavour
     }
 
     async fn version(&self) -> Result<Version, IptablesError> {
@@ -197,11 +266,20 @@ fn apply_line(
     }
     let mut words = line.splitn(3, ' ');
     let (command, name) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let rule = parse_rule(words.next().unwrap_or_default(), family);
+    let rest = words.next().unwrap_or_default();
+    let (place, rest) = match rest.split_once(' ') {
+        Some((place, rule)) if command == "-I" && place.parse::<usize>().is_ok() => {
+            (place.parse().unwrap_or(1), rule)
+        }
+        _ => (1, rest),
+    };
+    let rule = parse_rule(rest, family);
     let key = ChainKey::new(table, name);
     let rules = work.chains.get_mut(&key).ok_or_else(|| refused(format!("no chain {key}")))?;
     match command {
         "-A" => rules.push(Arc::new(rule)),
+        "-I" if place <= rules.len() + 1 => rules.insert(place - 1, Arc::new(rule)),
+        "-I" => return Err(refused_line("index of insertion too big", Some(line.to_owned()))),
         "-D" => {
             let found = rules.iter().position(|known| **known == rule);
             rules.remove(found.ok_or_else(|| refused(format!("no such rule: {line}")))?);

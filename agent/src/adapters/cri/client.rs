@@ -9,7 +9,9 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 
 use super::error::runtime_error;
+use super::measured::Measured;
 use crate::boundary::RuntimeError;
+use crate::metrics::RuntimeMetrics;
 
 /// Largest CRI message, 16 MiB (kubelet v1.36).
 const MESSAGE_LIMIT: usize = 16 * 1024 * 1024;
@@ -21,24 +23,29 @@ pub(super) const SHORT: Duration = Duration::from_secs(10);
 /// The runtime's services. Cheap to clone; connects at the first call and again after a loss.
 #[derive(Clone)]
 pub struct CriClient {
-    pub(super) runtime: RuntimeServiceClient<Channel>,
-    pub(super) images: ImageServiceClient<Channel>,
+    pub(super) runtime: RuntimeServiceClient<Measured>,
+    pub(super) images: ImageServiceClient<Measured>,
     /// Deadline of a plain call, `runtimeRequestTimeout`, 2 min by default (v1.36).
     pub(super) plain: Duration,
 }
 
 impl CriClient {
     /// A client for `unix://` endpoints. No connection is made yet; an error means that an
-    /// endpoint cannot be one.
-    pub fn new(runtime: &str, images: &str, plain: Duration) -> Result<Self, RuntimeError> {
+    /// endpoint cannot be one. `metrics` are told of every call.
+    pub fn new(
+        runtime: &str,
+        images: &str,
+        plain: Duration,
+        metrics: &RuntimeMetrics,
+    ) -> Result<Self, RuntimeError> {
         let runtime_channel = lazy_channel(runtime)?;
         let image_channel =
             if runtime == images { runtime_channel.clone() } else { lazy_channel(images)? };
         Ok(Self {
-            runtime: RuntimeServiceClient::new(runtime_channel)
+            runtime: RuntimeServiceClient::new(Measured::new(runtime_channel, metrics.clone()))
                 .max_decoding_message_size(MESSAGE_LIMIT)
                 .max_encoding_message_size(MESSAGE_LIMIT),
-            images: ImageServiceClient::new(image_channel)
+            images: ImageServiceClient::new(Measured::new(image_channel, metrics.clone()))
                 .max_decoding_message_size(MESSAGE_LIMIT)
                 .max_encoding_message_size(MESSAGE_LIMIT),
             plain,

@@ -10,7 +10,8 @@ use crate::boundary::{
     ListedContainer, ListedSandbox, ListedState, LocalImage, RuntimeCondition, RuntimeStatus,
 };
 use crate::model::{
-    Container, ContainerId, ContainerState, Exit, PodUid, Sandbox, SandboxId, SandboxState,
+    Container, ContainerId, ContainerState, ContainerUser, Exit, PodUid, Sandbox, SandboxId,
+    SandboxState,
 };
 
 #[cfg(test)]
@@ -23,7 +24,7 @@ const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
 const CONTAINER_HASH: &str = "io.kubernetes.container.hash";
 
 /// Nanoseconds since the epoch; 0 and what lies outside the calendar is `None`.
-fn time(nanos: i64) -> Option<Timestamp> {
+pub(super) fn time(nanos: i64) -> Option<Timestamp> {
     (nanos != 0).then(|| Timestamp::from_nanosecond(nanos.into()).ok()).flatten()
 }
 
@@ -118,6 +119,8 @@ pub(super) fn container(status: cri::ContainerStatus, sandbox: SandboxId) -> Con
         _ => ContainerState::Unknown,
     };
     let metadata = status.metadata.unwrap_or_default();
+    let stop_signal = stop_signal(status.stop_signal);
+    let recursive = status.mounts.into_iter().filter(|mount| mount.recursive_read_only);
     Container {
         id: ContainerId::from(&status.id),
         name: metadata.name,
@@ -127,10 +130,25 @@ pub(super) fn container(status: cri::ContainerStatus, sandbox: SandboxId) -> Con
         created_at: time_or_epoch(status.created_at),
         image: status.image.map(|image| image.image).unwrap_or_default(),
         image_ref: status.image_ref,
+        user: status.user.and_then(|user| user.linux).map(user),
+        stop_signal,
+        recursive_read_only: recursive.map(|mount| mount.container_path).collect(),
         spec_hash: status.annotations.get(CONTAINER_HASH).cloned(),
         log_path: status.log_path,
         labels: status.labels,
         annotations: status.annotations,
+    }
+}
+
+fn user(user: cri::LinuxContainerUser) -> ContainerUser {
+    ContainerUser { uid: user.uid, gid: user.gid, supplemental_groups: user.supplemental_groups }
+}
+
+/// `None` for a runtime that does not report it, and for a number the contract does not have.
+fn stop_signal(number: i32) -> Option<String> {
+    match cri::Signal::try_from(number) {
+        Ok(cri::Signal::RuntimeDefault) | Err(_) => None,
+        Ok(signal) => Some(signal.as_str_name().to_owned()),
     }
 }
 

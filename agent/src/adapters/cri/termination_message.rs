@@ -5,11 +5,12 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use cri_proto::runtime::v1::{ContainerState, ContainerStatus};
 
-use crate::podexec::labels::{ContainerRecord, container_record};
+use crate::adapters::linux::beneath::Beneath;
+use crate::podexec::labels::{CONTAINER_NAME, ContainerRecord, POD_UID, container_record};
 
 /// Most that is read of a termination log (kubelet v1.36).
 const MAX_MESSAGE: u64 = 4096;
@@ -23,10 +24,19 @@ const LOG_TAIL: u64 = 64 * 1024;
 /// The policy that falls back to the log.
 const FALLBACK_TO_LOGS: &str = "FallbackToLogsOnError";
 
+/// A file of a pod, which the container may have tried to turn into something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct MessageFile {
+    /// The directory of all pods, noded's own.
+    pods: PathBuf,
+    /// `<uid>/containers/<name>/<file>` in it.
+    path: PathBuf,
+}
+
 /// Where the last words of a container may stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sources {
-    file: Option<PathBuf>,
+    file: Option<MessageFile>,
     /// Read when the file says nothing.
     log: Option<PathBuf>,
 }
@@ -44,16 +54,32 @@ pub(super) fn sources(status: &ContainerStatus) -> Option<Sources> {
     (sources != Sources::default()).then_some(sources)
 }
 
-/// The file of the host that is mounted at the container's termination message path.
-fn message_file(status: &ContainerStatus, record: &ContainerRecord) -> Option<PathBuf> {
+/// The file of the host that is mounted at the container's termination message path. Only the one
+/// that was made for this container will do: the pod's spec can mount anything at that path.
+fn message_file(status: &ContainerStatus, record: &ContainerRecord) -> Option<MessageFile> {
     let path = record.termination_message_path.as_str();
     let wanted = match path {
         "" => return None,
         _ if path.starts_with('/') => path.to_owned(),
         _ => format!("/{path}"),
     };
-    let mount = status.mounts.iter().find(|mount| mount.container_path == wanted)?;
-    Some(PathBuf::from(&mount.host_path))
+    let label = |key: &str| status.labels.get(key).filter(|text| !text.is_empty());
+    let own =
+        Path::new("pods").join(label(POD_UID)?).join("containers").join(label(CONTAINER_NAME)?);
+    let mounts = status.mounts.iter().filter(|mount| mount.container_path == wanted);
+    mounts.map(|mount| Path::new(&mount.host_path)).find_map(|path| own_file(path, &own))
+}
+
+/// Splits `<root>/pods/<uid>/containers/<name>/<file>` behind `pods`; `None` for any other path.
+fn own_file(path: &Path, own: &Path) -> Option<MessageFile> {
+    let plain =
+        path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if !plain || !path.parent()?.ends_with(own) {
+        return None;
+    }
+    let pods = path.ancestors().nth(4)?;
+    let path = path.strip_prefix(pods).ok()?;
+    Some(MessageFile { pods: pods.to_owned(), path: path.to_owned() })
 }
 
 /// The runtime's own message, if any, and the container's, joined by a colon.
@@ -68,30 +94,36 @@ pub(super) fn joined(runtime: &str, own: &str) -> String {
 /// Reads the last words; empty when there are none. A file that cannot be read is said so in their
 /// place. Blocking.
 pub(super) fn read(sources: &Sources) -> String {
-    if let Some(path) = &sources.file {
-        match read_end(path, MAX_MESSAGE) {
+    if let Some(file) = &sources.file {
+        let opened = Beneath::open(&file.pods).and_then(|pods| pods.open_file(&file.path));
+        match opened.and_then(|opened| read_end(opened, MAX_MESSAGE)) {
             Ok((bytes, _)) if !bytes.is_empty() => {
                 return String::from_utf8_lossy(&bytes).into_owned();
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
+                let path = file.pods.join(&file.path);
                 return format!("Error on reading termination log {}: {error}", path.display());
             }
         }
     }
     let Some(path) = &sources.log else { return String::new() };
-    match read_end(path, LOG_TAIL) {
+    match open_log(path).and_then(|opened| read_end(opened, LOG_TAIL)) {
         Ok((bytes, whole)) => end_of_log(&bytes, whole),
         Err(error) => format!("Error on reading termination message from logs: {error}"),
     }
 }
 
-/// The last bytes of a file and whether they are all of it. A container may have put anything in
-/// the file's place: only a plain file is read, and none is waited for.
-fn read_end(path: &Path, limit: u64) -> io::Result<(Vec<u8>, bool)> {
+/// The directory of logs is out of reach for containers.
+fn open_log(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let mut file: File = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// The last bytes of a file and whether they are all of it. A container may have put anything in
+/// the file's place: only a plain file is read.
+fn read_end(mut file: File, limit: u64) -> io::Result<(Vec<u8>, bool)> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file"));

@@ -1,7 +1,7 @@
 //! Connections to the API server: transport, shards, deadlines.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -9,16 +9,22 @@ use futures::future::BoxFuture;
 use http::header::{AUTHORIZATION, HeaderValue};
 use http_body_util::BodyExt;
 use kube::client::Body;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tower::{BoxError, Service};
 
 use super::error::{api_error, innermost_text, undecodable};
 use super::kubeconfig::{Bearer, Kubeconfig};
 use crate::boundary::ApiError;
+use crate::metrics::ApiMetrics;
+
+mod tls;
+
+pub use tls::Identity;
+pub(in crate::adapters) use tls::system_authorities;
+use tls::tls_config;
 
 /// Deadline of a Lease or Node call: one renewal interval of the Lease (kubelet default, v1.36),
 /// so that a lost call never costs two.
@@ -35,14 +41,6 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 const WATCHES_PER_CONNECTION: usize = 80;
 /// How long a token read from a file is used before the file is read again (client-go: 1 min).
 const TOKEN_AGE: Duration = Duration::from_secs(60);
-
-/// Where common distributions keep the system's certificate authorities, in one file.
-const SYSTEM_AUTHORITIES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-];
 
 /// Why no connection can be prepared from a kubeconfig.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +68,15 @@ struct WatchShard {
 pub(super) struct WatchSlot {
     pub(super) client: kube::Client,
     _room: OwnedSemaphorePermit,
+    retired: CancellationToken,
+}
+
+impl WatchSlot {
+    /// Returns once the connection is no longer to be used for anything new. A watch that can go
+    /// on from where it is should then do so on another one. Cancel safe.
+    pub(super) async fn retired(&self) {
+        self.retired.cancelled().await;
+    }
 }
 
 /// Makes one more connection's client.
@@ -78,20 +85,53 @@ type BuildClient = Box<dyn Fn() -> Result<kube::Client, ConnectError> + Send + S
 /// All connections to one API server under one credential.
 pub(super) struct Connections {
     build: BuildClient,
+    clients: Mutex<Clients>,
+}
+
+/// Clients that show the same certificate.
+struct Clients {
     heartbeats: kube::Client,
     plain: kube::Client,
-    watches: Mutex<Vec<WatchShard>>,
+    watches: Vec<WatchShard>,
+    /// Cancelled when others take their place.
+    retired: CancellationToken,
+}
+
+impl Clients {
+    fn new(build: &BuildClient) -> Result<Self, ConnectError> {
+        let (heartbeats, plain) = (build()?, build()?);
+        Ok(Self { heartbeats, plain, watches: Vec::new(), retired: CancellationToken::new() })
+    }
 }
 
 impl Connections {
-    pub(super) fn new(kubeconfig: &Kubeconfig) -> Result<Self, ConnectError> {
-        let recipe = ClientRecipe::new(kubeconfig)?;
+    /// Each new connection shows the certificate that `identity` holds then. `metrics` counts the
+    /// requests.
+    pub(super) fn new(
+        kubeconfig: &Kubeconfig,
+        identity: Identity,
+        metrics: Option<ApiMetrics>,
+    ) -> Result<Self, ConnectError> {
+        let recipe = ClientRecipe::new(kubeconfig, identity, metrics)?;
         Self::from_clients(Box::new(move || recipe.build()))
     }
 
     /// The same over clients made elsewhere.
     pub(super) fn from_clients(build: BuildClient) -> Result<Self, ConnectError> {
-        Ok(Self { heartbeats: build()?, plain: build()?, watches: Mutex::new(Vec::new()), build })
+        Ok(Self { clients: Mutex::new(Clients::new(&build)?), build })
+    }
+
+    fn clients(&self) -> MutexGuard<'_, Clients> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets everything new go over new connections. What is under way on the old ones goes on to
+    /// its end there, and the last of it closes them; watches are told to move.
+    pub(super) fn renew(&self) -> Result<(), ConnectError> {
+        let fresh = Clients::new(&self.build)?;
+        let old = std::mem::replace(&mut *self.clients(), fresh);
+        old.retired.cancel();
+        Ok(())
     }
 
     /// One call outside the heartbeats.
@@ -100,7 +140,8 @@ impl Connections {
         object: &str,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<T, ApiError> {
-        call(&self.plain, PLAIN_DEADLINE, object, request).await
+        let client = self.clients().plain.clone();
+        call(&client, PLAIN_DEADLINE, object, request).await
     }
 
     /// One call about the Lease or the Node.
@@ -109,15 +150,17 @@ impl Connections {
         object: &str,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<T, ApiError> {
-        call(&self.heartbeats, HEARTBEAT_DEADLINE, object, request).await
+        let client = self.clients().heartbeats.clone();
+        call(&client, HEARTBEAT_DEADLINE, object, request).await
     }
 
     /// Room for one watch, on a new connection when all others are full.
     pub(super) fn watch_slot(&self) -> Result<WatchSlot, ConnectError> {
-        let mut shards = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        for shard in shards.iter() {
+        let mut clients = self.clients();
+        let retired = clients.retired.clone();
+        for shard in &clients.watches {
             if let Ok(room) = Arc::clone(&shard.room).try_acquire_owned() {
-                return Ok(WatchSlot { client: shard.client.clone(), _room: room });
+                return Ok(WatchSlot { client: shard.client.clone(), _room: room, retired });
             }
         }
         let client = (self.build)()?;
@@ -125,8 +168,8 @@ impl Connections {
         let permit = Arc::clone(&room)
             .try_acquire_owned()
             .expect("a semaphore made on the line above has all its permits");
-        shards.push(WatchShard { client: client.clone(), room });
-        Ok(WatchSlot { client, _room: permit })
+        clients.watches.push(WatchShard { client: client.clone(), room });
+        Ok(WatchSlot { client, _room: permit, retired })
     }
 }
 
@@ -160,18 +203,24 @@ struct ClientRecipe {
     real_host: Option<String>,
     proxy: Option<reqwest::Proxy>,
     token: Arc<TokenSource>,
+    metrics: Option<ApiMetrics>,
 }
 
 impl ClientRecipe {
-    fn new(kubeconfig: &Kubeconfig) -> Result<Self, ConnectError> {
+    fn new(
+        kubeconfig: &Kubeconfig,
+        identity: Identity,
+        metrics: Option<ApiMetrics>,
+    ) -> Result<Self, ConnectError> {
         let (server, real_host) = endpoint(kubeconfig);
         let proxy = kubeconfig.proxy_url.as_deref().map(reqwest::Proxy::all).transpose();
         Ok(Self {
-            tls: tls_config(kubeconfig)?,
+            tls: tls_config(kubeconfig, identity)?,
             server: server.into(),
             real_host,
             proxy: proxy.map_err(|error| ConnectError::Proxy(error.without_url()))?,
             token: Arc::new(TokenSource::new(kubeconfig.bearer.clone())),
+            metrics,
         })
     }
 
@@ -195,6 +244,7 @@ impl ClientRecipe {
             http: builder.build().map_err(ConnectError::Http)?,
             server: Arc::clone(&self.server),
             token: Arc::clone(&self.token),
+            metrics: self.metrics.clone(),
         };
         Ok(kube::Client::new(transport, "default"))
     }
@@ -214,41 +264,6 @@ fn endpoint(kubeconfig: &Kubeconfig) -> (String, Option<String>) {
         return (server, None);
     }
     (url.as_str().trim_end_matches('/').to_owned(), Some(host))
-}
-
-fn tls_config(kubeconfig: &Kubeconfig) -> Result<ClientConfig, ConnectError> {
-    let mut roots = RootCertStore::empty();
-    if kubeconfig.authorities.is_empty() {
-        roots.add_parsable_certificates(system_authorities());
-    } else {
-        for authority in &kubeconfig.authorities {
-            roots.add(authority.clone()).map_err(ConnectError::Tls)?;
-        }
-    }
-    if roots.is_empty() {
-        return Err(ConnectError::NoAuthorities);
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(ConnectError::Tls)?
-        .with_root_certificates(roots);
-    let mut config = match &kubeconfig.identity {
-        Some(identity) => builder
-            .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
-            .map_err(ConnectError::Tls)?,
-        None => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-fn system_authorities() -> Vec<CertificateDer<'static>> {
-    SYSTEM_AUTHORITIES
-        .iter()
-        .find_map(|path| std::fs::read(path).ok())
-        .map(|pem| CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect())
-        .unwrap_or_default()
 }
 
 /// Resolves every name to the addresses of one host.
@@ -331,6 +346,22 @@ struct Transport {
     http: reqwest::Client,
     server: Arc<str>,
     token: Arc<TokenSource>,
+    metrics: Option<ApiMetrics>,
+}
+
+impl Transport {
+    /// Sends a request and counts it, whether it is answered or not.
+    async fn send(&self, request: reqwest::Request) -> Result<reqwest::Response, TransportError> {
+        let began = tokio::time::Instant::now();
+        let (method, url) = (request.method().clone(), request.url().clone());
+        let answer = self.http.execute(request).await;
+        if let Some(metrics) = &self.metrics {
+            let code = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+            // The host with its port, where that is not the usual one.
+            metrics.answered(code, method.as_str(), url.authority(), began);
+        }
+        answer.map_err(|error| TransportError(innermost_text(&error.without_url())))
+    }
 }
 
 /// A connection-level failure; its text already names the cause.
@@ -362,12 +393,7 @@ impl Service<http::Request<Body>> for Transport {
             if !body.is_empty() {
                 *outgoing.body_mut() = Some(body.into());
             }
-            let answer = this
-                .http
-                .execute(outgoing)
-                .await
-                .map_err(|error| TransportError(innermost_text(&error.without_url())))?;
-            Ok(answer.into())
+            Ok(this.send(outgoing).await?.into())
         })
     }
 }

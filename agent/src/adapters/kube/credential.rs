@@ -1,10 +1,13 @@
-//! Pure. A kubeconfig as a credential: when it ends, and its text for another one of the same
-//! cluster.
+//! Pure. A kubeconfig as a credential: certificate and key, and its text for another one of the
+//! same cluster.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use data_encoding::BASE64;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
 
 use super::kubeconfig::Kubeconfig;
 
@@ -18,6 +21,20 @@ impl Kubeconfig {
     /// The client certificate, when the credential is one.
     pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
         self.identity.as_ref().and_then(|identity| identity.chain.first())
+    }
+
+    /// Client certificate and key, ready to be shown; `None` when the credential is another one.
+    /// Fails when they do not belong together.
+    pub fn certified_key(&self) -> Result<Option<Arc<CertifiedKey>>, rustls::Error> {
+        let Some(identity) = &self.identity else { return Ok(None) };
+        let (chain, key) = (identity.chain.clone(), identity.key.clone_key());
+        CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map(Arc::new).map(Some)
+    }
+
+    /// The files beside the kubeconfig that hold client certificate and key; empty when they stand
+    /// in the kubeconfig.
+    pub fn identity_files(&self) -> &[PathBuf] {
+        &self.identity_files
     }
 
     /// Text of a kubeconfig for the same server, trusting the same authorities, whose client

@@ -85,6 +85,8 @@ pub struct Kubeconfig {
     pub(super) authorities: Vec<CertificateDer<'static>>,
     pub(super) identity: Option<ClientIdentity>,
     pub(super) bearer: Option<Bearer>,
+    /// Where client certificate and key were read from, when that was not the kubeconfig itself.
+    pub(super) identity_files: Vec<PathBuf>,
 }
 
 impl Kubeconfig {
@@ -216,6 +218,7 @@ impl Reader<'_> {
             .ok_or_else(|| self.missing(&*user_field, "add the user the context names"))?;
         let server = self.server(&cluster, &cluster_field)?;
         let authorities = self.authorities(&cluster, &cluster_field)?;
+        let identity_files = self.identity_files(&user);
         let (identity, bearer) = self.credential(user, &user_field)?;
         Ok(Kubeconfig {
             server,
@@ -224,7 +227,18 @@ impl Reader<'_> {
             authorities,
             identity,
             bearer,
+            identity_files,
         })
+    }
+
+    fn identity_files(&self, user: &User) -> Vec<PathBuf> {
+        let pairs = [
+            (&user.client_certificate_data, &user.client_certificate),
+            (&user.client_key_data, &user.client_key),
+        ];
+        let is_inline = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let named = pairs.into_iter().filter(|(inline, _)| !is_inline(inline));
+        named.filter_map(|(_, file)| file.as_deref()).map(|file| self.beside(file)).collect()
     }
 
     fn server(&self, cluster: &Cluster, prefix: &str) -> Result<String, KubeconfigError> {

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use k8s_openapi::Metadata;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::api::{GetParams, PostParams, Request};
 use serde::Deserialize;
@@ -56,21 +58,31 @@ impl ObjectsApi for KubeApi {
         Ok(object)
     }
 
+    async fn get_service_account(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<api::ServiceAccount, ApiError> {
+        let request = Request::new(api::ServiceAccount::url_path(&(), Some(namespace)))
+            .get(name, &GetParams::default());
+        let subject = format!("service account {namespace}/{name}");
+        self.connections.call(&subject, request).await
+    }
+
     fn watch_config_map(
         &self,
         namespace: &str,
         name: &str,
     ) -> mpsc::Receiver<Option<Arc<api::ConfigMap>>> {
-        let (sender, receiver) = mpsc::channel(PENDING_STATES);
-        let scope = WatchScope {
-            path: api::ConfigMap::url_path(&(), Some(namespace)),
-            subject: format!("configmap {namespace}/{name}"),
-            fields: Some(format!("metadata.name={name}")),
-            labels: None,
-            trouble: Trouble::Debug,
-        };
-        tokio::spawn(watch(Arc::clone(&self.connections), scope, sender, single_state()));
-        receiver
+        self.watch_one("configmap", namespace, name)
+    }
+
+    fn watch_secret(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> mpsc::Receiver<Option<Arc<api::Secret>>> {
+        self.watch_one("secret", namespace, name)
     }
 
     async fn services_in(&self, namespace: &str) -> Option<Vec<EnvService>> {
@@ -105,10 +117,33 @@ impl ObjectsApi for KubeApi {
     }
 }
 
+impl KubeApi {
+    fn watch_one<T>(
+        &self,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+    ) -> mpsc::Receiver<Option<Arc<T>>>
+    where
+        T: Watched + Sync + Resource<DynamicType = ()> + Metadata<Ty = ObjectMeta>,
+    {
+        let (sender, receiver) = mpsc::channel(PENDING_STATES);
+        let scope = WatchScope {
+            path: T::url_path(&(), Some(namespace)),
+            subject: format!("{kind} {namespace}/{name}"),
+            fields: Some(format!("metadata.name={name}")),
+            labels: None,
+            trouble: Trouble::Debug,
+        };
+        tokio::spawn(watch(Arc::clone(&self.connections), scope, sender, single_state()));
+        receiver
+    }
+}
+
 /// Turns the watch of one name into its states: the object, or `None` once it is sure that there
 /// is none.
-fn single_state()
--> impl FnMut(WatchStep<api::ConfigMap>) -> Option<Option<Arc<api::ConfigMap>>> + Send {
+fn single_state<T: Metadata<Ty = ObjectMeta>>()
+-> impl FnMut(WatchStep<T>) -> Option<Option<Arc<T>>> + Send {
     let mut listed = false;
     move |step| match step {
         WatchStep::Restarted => {
@@ -117,7 +152,7 @@ fn single_state()
         }
         WatchStep::Applied(mut object) => {
             listed = true;
-            object.metadata.managed_fields = None;
+            object.metadata_mut().managed_fields = None;
             Some(Some(Arc::new(object)))
         }
         WatchStep::Deleted(_) => Some(None),

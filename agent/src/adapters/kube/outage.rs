@@ -12,6 +12,8 @@ pub(super) enum Trouble {
     Warn,
     /// One of many: when the server is away, others say so already.
     Debug,
+    /// The node works without it.
+    Optional,
     /// Needs a permission that a cluster gives by hand; the text says how.
     NeedsPermission(&'static str),
 }
@@ -39,7 +41,9 @@ impl Outage {
             (Trouble::NeedsPermission(fix), FORBIDDEN) => {
                 tracing::error!(subject, cause, fix, "watch is not permitted");
             }
-            (Trouble::Debug, UNAVAILABLE) => tracing::debug!(subject, cause, "watch fails"),
+            (Trouble::Debug, UNAVAILABLE) | (Trouble::Optional, _) => {
+                tracing::debug!(subject, cause, "watch fails")
+            }
             _ => tracing::warn!(subject, cause, "watch fails, trying again"),
         }
     }
@@ -48,7 +52,9 @@ impl Outage {
     pub(super) fn end(&mut self, subject: &str) {
         if self.told.take().is_some() {
             match self.trouble {
-                Trouble::Debug => tracing::debug!(subject, "watch works again"),
+                Trouble::Debug | Trouble::Optional => {
+                    tracing::debug!(subject, "watch works again");
+                }
                 _ => tracing::info!(subject, "watch works again"),
             }
         }

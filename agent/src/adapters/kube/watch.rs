@@ -30,7 +30,7 @@ const WATCH_SECONDS: u32 = 300;
 /// How much longer than asked a watch may stay silent before it counts as lost.
 const WATCH_OVERTIME: Duration = Duration::from_secs(15);
 /// Objects in a page of a list (client-go default).
-const PAGE: u32 = 500;
+pub(super) const PAGE: u32 = 500;
 /// First and longest pause after an error (client-go reflector).
 const PAUSE_FIRST: Duration = Duration::from_millis(800);
 const PAUSE_LONGEST: Duration = Duration::from_secs(30);
@@ -58,7 +58,9 @@ macro_rules! watched {
 watched!(
     k8s_openapi::api::core::v1::Pod,
     k8s_openapi::api::core::v1::Node,
-    k8s_openapi::api::core::v1::ConfigMap
+    k8s_openapi::api::core::v1::ConfigMap,
+    k8s_openapi::api::core::v1::Secret,
+    k8s_openapi::api::networking::v1::ServiceCIDR
 );
 
 /// What the watch says. Everything not repeated between `Restarted` and `Synced` is gone.
@@ -109,10 +111,10 @@ enum WatchError {
 /// One page of a list.
 #[derive(Deserialize)]
 #[serde(bound = "K: DeserializeOwned")]
-struct Page<K> {
-    metadata: PageMeta,
+pub(super) struct Page<K> {
+    pub(super) metadata: PageMeta,
     #[serde(default = "none_at_all", deserialize_with = "null_is_empty")]
-    items: Vec<K>,
+    pub(super) items: Vec<K>,
 }
 
 fn none_at_all<K>() -> Vec<K> {
@@ -129,10 +131,10 @@ where
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct PageMeta {
+pub(super) struct PageMeta {
     resource_version: String,
     #[serde(rename = "continue")]
-    next: Option<String>,
+    pub(super) next: Option<String>,
 }
 
 /// Watches until the receiver of `sender` is dropped. `convert` makes the reader's message from a
@@ -325,9 +327,14 @@ impl<T, C> Watcher<T, C> {
         }
         let silence = Duration::from_secs(u64::from(seconds)) + WATCH_OVERTIME;
         let mut events = 0_u64;
-        while let Some(event) =
-            timeout(silence, stream.next()).await.map_err(|_| WatchError::Silent)?
-        {
+        loop {
+            // An event that is not taken because the connection retires is sent again to whoever
+            // goes on from the version before it.
+            let next = tokio::select! {
+                next = timeout(silence, stream.next()) => next.map_err(|_| WatchError::Silent)?,
+                () = slot.retired(), if self.version.is_some() => return Ok(()),
+            };
+            let Some(event) = next else { break };
             let event = event.map_err(|error| self.stream_error(&error))?;
             self.event(event).await?;
             events += 1;

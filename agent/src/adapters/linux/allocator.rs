@@ -1,7 +1,7 @@
 //! Tells glibc's allocator to stay small: measured, an idle daemon keeps several MiB that a list of
 //! objects needed for a moment, unless it is asked to give them back.
 
-#![allow(unsafe_code, reason = "two calls into glibc that take numbers and no pointers")]
+#![allow(unsafe_code, reason = "calls into glibc that take and return numbers and no pointers")]
 
 /// Most arenas; each thread that allocates at the same time may otherwise open one of its own.
 const ARENAS: libc::c_int = 2;
@@ -23,4 +23,27 @@ pub fn give_back() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// Bytes that the allocator holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeapUsage {
+    /// Handed out, those mapped apart not among them.
+    pub in_use: usize,
+    /// Held and not handed out.
+    pub free: usize,
+    /// Handed out in mappings of their own, which big blocks get.
+    pub mapped: usize,
+}
+
+/// What the allocator holds; `None` where it does not tell.
+pub fn usage() -> Option<HeapUsage> {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: mallinfo2 takes nothing, returns numbers, and may be called at any time.
+        let counts = unsafe { libc::mallinfo2() };
+        Some(HeapUsage { in_use: counts.uordblks, free: counts.fordblks, mapped: counts.hblkhd })
+    }
+    #[cfg(not(target_env = "gnu"))]
+    None
 }

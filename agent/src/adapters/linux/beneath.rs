@@ -5,12 +5,15 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat, renameat};
+use nix::fcntl::{
+    AT_FDCWD, OFlag, OpenHow, RenameFlags, ResolveFlag, openat, openat2, readlinkat, renameat,
+    renameat2,
+};
 use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, symlinkat, unlinkat};
 
@@ -36,6 +39,12 @@ impl Access {
 /// An open directory. Paths handed to its methods are relative to it.
 #[derive(Debug)]
 pub struct Beneath(OwnedFd);
+
+impl AsRawFd for Beneath {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
 
 impl Beneath {
     /// Opens `path`, whose last component must be a directory and no link.
@@ -105,6 +114,12 @@ impl Beneath {
         Ok(())
     }
 
+    /// Opens the file at `path` for reading. A pipe in its place is not waited for.
+    pub fn open_file(&self, path: &Path) -> io::Result<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+        Ok(File::from(self.resolve(path, flags, ResolveFlag::empty())?))
+    }
+
     /// The content of the file at `path`.
     pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let mut file = File::from(self.resolve(path, OFlag::O_RDONLY, ResolveFlag::empty())?);
@@ -130,6 +145,18 @@ impl Beneath {
     /// Renames within this directory; what `to` named before is replaced at once.
     pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         Ok(renameat(&self.0, from, &self.0, to)?)
+    }
+
+    /// Renames within this directory; errors when `to` is taken.
+    pub fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(renameat2(&self.0, from, &self.0, to, RenameFlags::RENAME_NOREPLACE)?)
+    }
+
+    /// Makes a new file of that name to be written; errors when the name is taken. Only root may
+    /// read it at first.
+    pub fn create_file(&self, name: &str) -> io::Result<File> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+        Ok(File::from(self.resolve(Path::new(name), flags, ResolveFlag::empty())?))
     }
 
     /// Names in this directory, in no order.

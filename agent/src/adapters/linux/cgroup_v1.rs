@@ -81,7 +81,8 @@ impl CgroupV1 {
         }
     }
 
-    fn directory_of(&self, controller: &str, path: &Path) -> Option<PathBuf> {
+    /// The cgroup's directory in the hierarchy of a controller.
+    pub(super) fn directory_of(&self, controller: &str, path: &Path) -> Option<PathBuf> {
         self.mounts.get(controller).map(|mount| directory(mount, path))
     }
 

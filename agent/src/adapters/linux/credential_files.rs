@@ -1,4 +1,4 @@
-//! Files of the node's credential: the key while its certificate is pending, then key and
+//! Files of the node's certificates: the key while its first certificate is pending, then key and
 //! certificate in one file with a link to the newest, and the kubeconfig that names it.
 //!
 //! Every file is readable by its owner only and appears whole or not at all, also after a crash.
@@ -15,10 +15,8 @@ use crate::adapters::kube::kubeconfig::Secret;
 #[cfg(test)]
 mod tests;
 
-/// Names as the kubelet's (v1.36, `client-go/util/certificate`), so that both can follow each
-/// other on one machine.
+/// Name as the kubelet's (v1.36, `certificate/bootstrap`).
 const PENDING_KEY: &str = "kubelet-client.key.tmp";
-const CURRENT: &str = "kubelet-client-current.pem";
 /// Mode of files with a key.
 const PRIVATE: u32 = 0o600;
 /// Mode of directories made here.
@@ -33,16 +31,32 @@ pub struct CredentialFileError {
     pub source: io::Error,
 }
 
-/// The directory of the node's certificates.
+/// The files of one kind of certificate in the directory of the node's certificates.
 #[derive(Clone, Debug)]
 pub struct CredentialFiles {
     dir: PathBuf,
+    prefix: &'static str,
 }
 
 impl CredentialFiles {
-    /// Nothing is made yet.
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+    /// `prefix` begins the names, such as `kubelet-client`. Nothing is made yet.
+    pub fn new(dir: impl Into<PathBuf>, prefix: &'static str) -> Self {
+        Self { dir: dir.into(), prefix }
+    }
+
+    /// The link to the newest.
+    pub fn current(&self) -> PathBuf {
+        self.dir.join(format!("{}-current.pem", self.prefix))
+    }
+
+    /// Certificate and key, in PEM, that the link leads to; `None` when there is no link.
+    pub fn read_current(&self) -> Result<Option<Vec<u8>>, CredentialFileError> {
+        let path = self.current();
+        match fs::read(&path) {
+            Ok(pem) => Ok(Some(pem)),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(CredentialFileError { action: "read", path, source }),
+        }
     }
 
     /// PEM of the key whose certificate was asked for and has not come; `None` when there is none.
@@ -79,13 +93,13 @@ impl CredentialFiles {
         key_pem: &Secret,
         now: Timestamp,
     ) -> Result<PathBuf, CredentialFileError> {
-        let name = format!("kubelet-client-{}.pem", now.strftime("%Y-%m-%d-%H-%M-%S"));
+        let name = format!("{}-{}.pem", self.prefix, now.strftime("%Y-%m-%d-%H-%M-%S"));
         let line_end: &[u8] = if certificate_pem.ends_with(b"\n") { b"" } else { b"\n" };
         let parts = [certificate_pem, line_end, key_pem.expose().as_bytes()];
         write_private(&self.dir.join(&name), &parts)?;
-        let link = self.dir.join(CURRENT);
+        let link = self.current();
         let failed = |source| CredentialFileError { action: "link", path: link.clone(), source };
-        let fresh = self.dir.join(format!("{CURRENT}.new"));
+        let fresh = self.dir.join(format!("{}-current.pem.new", self.prefix));
         remove_if_there(&fresh).map_err(failed)?;
         symlink(&name, &fresh).map_err(failed)?;
         fs::rename(&fresh, &link).map_err(failed)?;

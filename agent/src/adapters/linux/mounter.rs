@@ -66,7 +66,7 @@ impl LinuxMounter {
 }
 
 /// The mount that `dir` lies in; the later one where two share a target.
-fn innermost<'a>(mounts: &'a [MountEntry], dir: &Path) -> Option<&'a MountEntry> {
+pub(super) fn innermost<'a>(mounts: &'a [MountEntry], dir: &Path) -> Option<&'a MountEntry> {
     mounts
         .iter()
         .filter(|mount| dir.starts_with(&mount.target))

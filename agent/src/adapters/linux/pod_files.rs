@@ -126,6 +126,23 @@ pub fn names_in(path: &Path) -> io::Result<Vec<String>> {
     }
 }
 
+/// Names of the directories in a directory, links not among them; empty when it does not exist.
+pub fn directories_in(path: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        // What is gone in the meantime is no directory.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    Ok(names)
+}
+
 /// Removes `parent/name` and all it holds, never through a mount; a missing one is success.
 pub fn remove_tree(parent: &Path, name: &str) -> io::Result<()> {
     match Beneath::open(parent) {

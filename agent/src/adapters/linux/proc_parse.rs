@@ -7,6 +7,7 @@ pub struct MemInfo {
     pub free: u64,
     pub inactive_file: u64,
     pub swap_total: u64,
+    pub swap_free: u64,
 }
 
 /// Reads /proc/meminfo. Unknown and malformed lines are skipped.
@@ -21,6 +22,7 @@ pub fn parse_meminfo(text: &str) -> MemInfo {
             "MemFree" => memory.free = bytes,
             "Inactive(file)" => memory.inactive_file = bytes,
             "SwapTotal" => memory.swap_total = bytes,
+            "SwapFree" => memory.swap_free = bytes,
             _ => {}
         }
     }

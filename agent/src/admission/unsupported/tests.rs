@@ -20,10 +20,17 @@ fn with_volume(source: Value) -> Value {
 
 #[test]
 fn unsupported_fields_are_named() {
-    let probe = json!({"exec": {"command": ["true"]}});
     for (overlay, field) in [
-        (json!({"spec": {"initContainers": [{"name": "i"}]}}), "spec.initContainers"),
-        (json!({"spec": {"ephemeralContainers": [{"name": "e"}]}}), "spec.ephemeralContainers"),
+        (
+            json!({"spec": {"initContainers": [{"name": "i"},
+                {"name": "j", "volumeDevices": [{"name": "v", "devicePath": "/d"}]}]}}),
+            "spec.initContainers[1].volumeDevices",
+        ),
+        (
+            json!({"spec": {"ephemeralContainers": [{"name": "e", "volumeMounts":
+                [{"name": "v", "mountPath": "/m", "subPath": "s"}]}]}}),
+            "spec.ephemeralContainers[0].volumeMounts[0].subPath",
+        ),
         (json!({"spec": {"resourceClaims": [{"name": "r"}]}}), "spec.resourceClaims"),
         (json!({"spec": {"hostUsers": false}}), "spec.hostUsers"),
         (json!({"spec": {"runtimeClassName": "gvisor"}}), "spec.runtimeClassName"),
@@ -32,7 +39,6 @@ fn unsupported_fields_are_named() {
             "spec.volumes[0].persistentVolumeClaim",
         ),
         (with_volume(json!({"csi": {"driver": "d"}})), "spec.volumes[0].csi"),
-        (with_volume(json!({"image": {}})), "spec.volumes[0].image"),
         (
             with_volume(json!({"emptyDir": {"medium": "HugePages"}})),
             "spec.volumes[0].emptyDir.medium",
@@ -42,22 +48,15 @@ fn unsupported_fields_are_named() {
                 {"clusterTrustBundle": {"path": "p"}}]}})),
             "spec.volumes[0].projected.sources[1].clusterTrustBundle",
         ),
-        (with_container(json!({"startupProbe": probe})), "spec.containers[0].startupProbe"),
-        (with_container(json!({"livenessProbe": probe})), "spec.containers[0].livenessProbe"),
-        (with_container(json!({"readinessProbe": probe})), "spec.containers[0].readinessProbe"),
-        (
-            with_container(json!({"lifecycle": {"postStart": probe}})),
-            "spec.containers[0].lifecycle.postStart",
-        ),
-        (
-            with_container(json!({"lifecycle": {"preStop": probe}})),
-            "spec.containers[0].lifecycle.preStop",
-        ),
         (
             with_container(json!({"volumeDevices": [{"name": "v", "devicePath": "/d"}]})),
             "spec.containers[0].volumeDevices",
         ),
-        (with_container(json!({"restartPolicy": "Never"})), "spec.containers[0].restartPolicy"),
+        (
+            with_container(json!({"restartPolicy": "Never",
+                "restartPolicyRules": [{"action": "Restart"}, {"action": "RestartAllContainers"}]})),
+            "spec.containers[0].restartPolicyRules[1].action",
+        ),
         (
             with_container(json!({"resources": {"claims": [{"name": "c"}]}})),
             "spec.containers[0].resources.claims",
@@ -75,11 +74,6 @@ fn unsupported_fields_are_named() {
             with_container(json!({"volumeMounts":
                 [{"name": "v", "mountPath": "/m", "subPathExpr": "$(S)"}]})),
             "spec.containers[0].volumeMounts[0].subPathExpr",
-        ),
-        (
-            with_container(json!({"env": [{"name": "A", "valueFrom":
-                {"fileKeyRef": {"key": "k", "path": "p", "volumeName": "v"}}}]})),
-            "spec.containers[0].env[0].valueFrom.fileKeyRef",
         ),
     ] {
         let found = unsupported_field(&pod(overlay.clone())).map(|found| found.field);
@@ -102,10 +96,15 @@ fn ordinary_pods_pass() {
     let ordinary = with_container(json!({
         "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
         "envFrom": [{"configMapRef": {"name": "c"}}],
-        "lifecycle": {"stopSignal": "SIGUSR1"},
+        "lifecycle": {"stopSignal": "SIGUSR1", "preStop": {}, "postStart": {}},
         "volumeMounts": [{"name": "v", "mountPath": "/m"}],
     }));
     assert_eq!(unsupported_field(&pod(ordinary)), None);
+    let kinds = json!({"spec": {
+        "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}],
+        "ephemeralContainers": [{"name": "e", "targetContainerName": "main"}],
+    }});
+    assert_eq!(unsupported_field(&pod(kinds)), None);
     for source in [
         json!({"emptyDir": {}}),
         json!({"emptyDir": {"medium": "Memory"}}),
@@ -117,4 +116,14 @@ fn ordinary_pods_pass() {
     ] {
         assert_eq!(unsupported_field(&pod(with_volume(source.clone()))), None, "{source}");
     }
+}
+
+#[test]
+fn part_of_an_image_may_be_mounted() {
+    let pod = pod(json!({"spec": {
+        "volumes": [{"name": "v", "image": {"reference": "img"}}],
+        "containers": [{"name": "main", "image": "img",
+            "volumeMounts": [{"name": "v", "mountPath": "/m", "subPath": "s"}]}],
+    }}));
+    assert_eq!(unsupported_field(&pod), None);
 }

@@ -175,11 +175,26 @@ async fn orphans_go_and_known_pods_stay() {
         world.cgroups.ensure(Path::new(path), &CgroupLimits::default()).unwrap();
     }
     world.handle.ensure_pod(&burstable("new", "1")).await.unwrap();
-    let removed = world.handle.remove_orphans(HashSet::from(["kept".into()])).await.unwrap();
-    assert_eq!(removed, ["old".into(), "gone".into()]);
+    let swept = world.handle.remove_orphans(HashSet::from(["kept".into()])).await.unwrap();
+    assert_eq!(swept.removed, ["old".into(), "gone".into()]);
+    assert!(swept.stuck.is_empty());
     assert!(world.cgroups.limits("/kubepods/burstable/podkept").is_some());
     assert!(world.cgroups.limits("/kubepods/burstable/podnew").is_some());
     assert!(world.cgroups.limits("/kubepods/podold").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn pod_that_comes_during_a_sweep_stays() {
+    let world = world().await;
+    for _ in 0..50 {
+        let sweep = world.handle.remove_orphans(HashSet::new());
+        let new = burstable("new", "1");
+        let (swept, made) = tokio::join!(sweep, world.handle.ensure_pod(&new));
+        assert!(swept.unwrap().removed.is_empty());
+        made.unwrap();
+        assert!(world.cgroups.limits("/kubepods/burstable/podnew").is_some());
+        world.handle.remove_pod(&"new".into()).await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,8 +15,7 @@ fn unknown_field_is_an_error_that_names_it() {
 
 #[test]
 fn known_field_without_effect_is_accepted() {
-    let config =
-        kubelet("cpuManagerPolicy: static\nauthentication: {anonymous: {enabled: false}}\n");
+    let config = kubelet("cpuManagerPolicy: static\nmemorySwap: {swapBehavior: NoSwap}\n");
     assert_eq!(config.unwrap().unused.len(), 2);
 }
 

@@ -23,8 +23,9 @@ fn credential_of_its_own_is_taken() {
 #[test]
 fn bad_values_name_file_and_field() {
     for (extra, expected) in [
-        (json!({ "mod": "x" }), "unknown field `mod`"),
-        (json!({ "mode": "ipvs" }), "mode: \"ipvs\""),
+        (json!({ "mod": "x" }), "unknown field \"mod\""),
+        (json!({ "mod": "x", "conntrack": 3 }), "conntrack: "),
+        (json!({ "mode": "ipvs" }), "mode: invalid value \"ipvs\""),
         (json!({ "clusterCIDR": "ten" }), "clusterCIDR"),
     ] {
         let error = settings(extra).unwrap_err();

@@ -81,3 +81,25 @@ fn bad_taint_effect_is_refused() {
     let error = resolve_json(r#"{"registerWithTaints": [{"key": "a", "effect": "Never"}]}"#);
     assert!(error.unwrap_err()[0].contains("NoSchedule"));
 }
+
+#[test]
+fn static_pods_may_come_from_files_and_a_url() {
+    let config = resolve_json(
+        r#"{"staticPodPath": "/m", "staticPodURL": "https://pods.test/a", "fileCheckFrequency": "3s",
+            "staticPodURLHeader": {"X-Key": ["a", "b"]}}"#,
+    )
+    .unwrap();
+    assert_eq!(config.static_pod_path, Some("/m".into()));
+    let url = config.static_pod_url.unwrap();
+    assert_eq!(url.url.as_str(), "https://pods.test/a");
+    assert_eq!(url.headers.get_all("x-key").iter().count(), 2);
+    assert_eq!(config.cadence.file_check, Duration::from_secs(3));
+    assert_eq!(config.cadence.http_check, Duration::from_secs(20));
+    let problems = resolve_json(r#"{"staticPodURL": "ftp://x/"}"#).unwrap_err();
+    assert!(problems[0].starts_with("staticPodURL"), "{problems:?}");
+    let problems = resolve_json(
+        r#"{"staticPodURL": "http://x/", "staticPodURLHeader": {"X Key": ["se\ncret"]}}"#,
+    )
+    .unwrap_err();
+    assert!(problems[0].starts_with("staticPodURLHeader") && !problems[0].contains("cret"));
+}

@@ -53,7 +53,7 @@ fn created(correlator: &mut Correlator, event: &ApiEvent) -> api::Event {
 fn new_event_has_all_fields_a_reader_looks_for() {
     let mut event = event("back-off", 5);
     event.object.field_path = Some("spec.containers{web}".to_owned());
-    let object = created(&mut Correlator::new("node-1"), &event);
+    let object = created(&mut Correlator::new(KUBELET, "node-1"), &event);
     let text = serde_json::to_value(&object).unwrap();
     let nanos = at(5).as_nanosecond();
     let expected = json!({
@@ -78,7 +78,7 @@ fn new_event_has_all_fields_a_reader_looks_for() {
 #[test]
 fn node_events_live_in_the_default_namespace() {
     let event = ApiEvent { object: node_reference("node-1"), warning: false, ..event("m", 0) };
-    let object = created(&mut Correlator::new("node-1"), &event);
+    let object = created(&mut Correlator::new(KUBELET, "node-1"), &event);
     assert_eq!(object.metadata.namespace.as_deref(), Some("default"));
     assert_eq!(object.involved_object.namespace, None);
     assert_eq!(object.involved_object.uid.as_deref(), Some("node-1"));
@@ -87,7 +87,7 @@ fn node_events_live_in_the_default_namespace() {
 
 #[test]
 fn identical_events_are_counted_on_the_first_object() {
-    let mut correlator = Correlator::new("node-1");
+    let mut correlator = Correlator::new(KUBELET, "node-1");
     let first = created(&mut correlator, &event("m", 0));
     let Correlated::Patch { event: second, patch, .. } = correlator.correlate(&event("m", 60))
     else {
@@ -102,7 +102,7 @@ fn identical_events_are_counted_on_the_first_object() {
 
 #[test]
 fn count_and_name_follow_the_server() {
-    let mut correlator = Correlator::new("node-1");
+    let mut correlator = Correlator::new(KUBELET, "node-1");
     let Correlated::Create { key, event: mut stored } = correlator.correlate(&event("m", 0)) else {
         panic!("the first event is new");
     };
@@ -135,7 +135,7 @@ fn anything_that_differs_makes_another_event() {
         },
     ];
     for other in table {
-        let mut correlator = Correlator::new("node-1");
+        let mut correlator = Correlator::new(KUBELET, "node-1");
         created(&mut correlator, &base);
         created(&mut correlator, &other);
     }
@@ -143,7 +143,7 @@ fn anything_that_differs_makes_another_event() {
 
 #[test]
 fn tenth_different_message_in_ten_minutes_begins_a_combined_event() {
-    let mut correlator = Correlator::new("node-1");
+    let mut correlator = Correlator::new(KUBELET, "node-1");
     for number in 1..10 {
         let expected = format!("new 1: m{number}");
         assert_eq!(told(&mut correlator, &event(&format!("m{number}"), number)), expected);
@@ -158,7 +158,7 @@ fn tenth_different_message_in_ten_minutes_begins_a_combined_event() {
 
 #[test]
 fn similar_events_far_apart_are_not_combined() {
-    let mut correlator = Correlator::new("node-1");
+    let mut correlator = Correlator::new(KUBELET, "node-1");
     for number in 0..15 {
         let expected = format!("new 1: m{number}");
         assert_eq!(told(&mut correlator, &event(&format!("m{number}"), number * 601)), expected);
@@ -167,7 +167,7 @@ fn similar_events_far_apart_are_not_combined() {
 
 #[test]
 fn spam_about_one_object_is_dropped_and_let_through_one_in_five_minutes() {
-    let mut correlator = Correlator::new("node-1");
+    let mut correlator = Correlator::new(KUBELET, "node-1");
     for number in 1..=25 {
         assert_ne!(told(&mut correlator, &event("m", 0)), "spam", "{number}");
     }
@@ -182,7 +182,7 @@ fn spam_about_one_object_is_dropped_and_let_through_one_in_five_minutes() {
 
 #[test]
 fn names_are_distinct_within_an_instant_and_never_too_long() {
-    let mut correlator = Correlator::new("node-1");
+    let mut correlator = Correlator::new(KUBELET, "node-1");
     let names: BTreeSet<_> = (0..5)
         .map(|number| {
             let event = ApiEvent { object: pod(&number.to_string()), ..event("m", 0) };

@@ -116,3 +116,32 @@ async fn writes_keep_to_rate_and_burst() {
     assert!(took >= Duration::from_millis(1900) && took <= Duration::from_millis(2200), "{took:?}");
     running.abort();
 }
+
+#[tokio::test(start_paused = true)]
+async fn events_let_statuses_go_first_but_not_for_ever() {
+    let api = FakeApi::new("node-1");
+    let (handle, task) = EventsTask::new(Arc::new(api.clone()), "node-1", &limits(50, 100));
+    let busy = watch::Sender::new(true);
+    handle.give_way_to(busy.subscribe());
+    let running = tokio::spawn(task.run());
+    let begun = Instant::now();
+    handle.publish(event(1));
+    handle.publish(event(2));
+    api.wait_for_calls(2).await;
+    assert_eq!(begun.elapsed().as_secs(), PATIENCE.as_secs());
+
+    let begun = Instant::now();
+    handle.publish(event(3));
+    tokio::time::sleep(GIVE_WAY * 2).await;
+    busy.send_replace(false);
+    api.wait_for_calls(3).await;
+    assert_eq!(begun.elapsed().as_millis(), (GIVE_WAY * 2).as_millis());
+
+    let begun = Instant::now();
+    handle.publish(event(4));
+    let calls = api.wait_for_calls(4).await;
+    assert_eq!(begun.elapsed().as_millis(), GIVE_WAY.as_millis());
+    let order = ["object-1", "object-2", "object-3", "object-4"];
+    assert!(calls.iter().zip(order).all(|(call, object)| call.contains(object)), "{calls:?}");
+    running.abort();
+}

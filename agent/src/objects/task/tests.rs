@@ -28,6 +28,10 @@ fn map_user(uid: &str) -> crate::model::Pod {
     user(uid, json!({"name": "v", "configMap": {"name": "cm"}}))
 }
 
+fn secret_user(uid: &str) -> crate::model::Pod {
+    user(uid, json!({"name": "v", "secret": {"secretName": "s"}}))
+}
+
 fn start(api: &FakeApi) -> (ObjectsHandle, mpsc::Receiver<PodUid>) {
     let (handle, task, changes) = new(Arc::new(api.clone()));
     tokio::spawn(task.run());
@@ -90,21 +94,29 @@ async fn missing_object_is_known_to_be_missing() {
     assert_eq!(error.to_string(), "secret \"s\" not found");
     api.put_config_map(config_map("cm", "1"));
     api.put_secret(secret(b"1"));
-    // A moment for the watch, and the age at which a Secret is asked for again.
-    tokio::time::sleep(SECRET_AGE).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(value(&objects.config_map("ns", "cm").await.unwrap()), "1");
     assert_eq!(objects.secret("ns", "s").await.unwrap().get("k"), Some(&b"1"[..]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn immutable_object_is_not_watched_after_its_first_state() {
+async fn immutable_objects_are_not_watched_after_their_first_state() {
     let api = FakeApi::new("n1");
     api.put_config_map(api::ConfigMap { immutable: Some(true), ..config_map("cm", "1") });
-    let (objects, _changes) = start(&api);
+    api.put_secret(api::Secret { immutable: Some(true), ..secret(b"1") });
+    let (objects, mut changes) = start(&api);
     objects.register(&map_user("u1")).await;
-    objects.config_map("ns", "cm").await.unwrap();
-    objects.config_map("ns", "cm").await.unwrap();
+    objects.register(&secret_user("u2")).await;
+    for _ in 0..2 {
+        objects.config_map("ns", "cm").await.unwrap();
+        objects.secret("ns", "s").await.unwrap();
+    }
     assert_eq!(count(&api, "watch_config_map ns/cm"), 1);
+    assert_eq!(count(&api, "watch_secret ns/s"), 1);
+    api.put_config_map(config_map("cm", "2"));
+    api.put_secret(secret(b"2"));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(changes.try_recv(), Err(TryRecvError::Empty));
 }
 
 #[tokio::test(start_paused = true)]
@@ -117,36 +129,42 @@ async fn silent_api_server_ends_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn secret_is_fetched_once_a_minute_and_for_each_new_pod() {
+async fn object_that_appears_or_changes_is_told_to_volumes_and_workers() {
+    let api = FakeApi::new("n1");
+    let (objects, mut changes) = start(&api);
+    let mut workers = objects.changes().subscribe();
+    objects.register(&secret_user("u1")).await;
+    objects.register(&map_user("u2")).await;
+    assert!(objects.secret("ns", "s").await.unwrap_err().is_not_found());
+    for value in [b"1", b"2"] {
+        api.put_secret(secret(value));
+        assert_eq!(changes.recv().await.unwrap(), "u1".into());
+        assert_eq!(workers.recv().await.unwrap(), "u1".into());
+        assert_eq!(objects.secret("ns", "s").await.unwrap().get("k"), Some(&value[..]));
+    }
+    assert_eq!(count(&api, "watch_secret ns/s"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_state_that_came_too_late_for_somebody_is_told() {
     let api = FakeApi::new("n1");
     api.put_secret(secret(b"1"));
-    let (objects, _changes) = start(&api);
-    let fetches = || count(&api, "get_secret ns/s");
-    let pod = |uid| user(uid, json!({"name": "v", "secret": {"secretName": "s"}}));
-    objects.register(&pod("u1")).await;
-    objects.secret("ns", "s").await.unwrap();
-    objects.secret("ns", "s").await.unwrap();
-    assert_eq!(fetches(), 1);
-    tokio::time::sleep(SECRET_AGE).await;
-    objects.secret("ns", "s").await.unwrap();
-    assert_eq!(fetches(), 2);
-    objects.register(&pod("u2")).await;
-    objects.secret("ns", "s").await.unwrap();
-    assert_eq!(fetches(), 3);
+    api.break_watches();
+    let (objects, mut changes) = start(&api);
+    objects.register(&secret_user("u1")).await;
+    objects.secret("ns", "s").await.unwrap_err();
+    api.mend_watches();
+    assert_eq!(changes.recv().await.unwrap(), "u1".into());
 }
 
 #[tokio::test(start_paused = true)]
 async fn known_secret_serves_while_the_api_server_is_away() {
     let api = FakeApi::new("n1");
-    let (objects, _changes) = start(&api);
-    objects.register(&user("u1", json!({"name": "v", "secret": {"secretName": "s"}}))).await;
-    let away = || ApiError::Unavailable("down".to_owned());
-    api.fail_next("get_secret", away());
-    let error = objects.secret("ns", "s").await.unwrap_err();
-    assert_eq!(error.to_string(), "cannot get secret ns/s");
     api.put_secret(secret(b"1"));
+    let (objects, _changes) = start(&api);
+    objects.register(&secret_user("u1")).await;
     objects.secret("ns", "s").await.unwrap();
-    tokio::time::sleep(SECRET_AGE).await;
-    api.fail_next("get_secret", away());
+    api.break_watches();
+    tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(objects.secret("ns", "s").await.unwrap().get("k"), Some(&b"1"[..]));
 }

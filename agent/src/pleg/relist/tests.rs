@@ -121,6 +121,9 @@ impl Containers for Runtime {
             created_at: Timestamp::UNIX_EPOCH,
             image: String::new(),
             image_ref: String::new(),
+            user: None,
+            stop_signal: None,
+            recursive_read_only: Vec::new(),
             spec_hash: None,
             log_path: String::new(),
             labels: HashMap::new(),
@@ -241,4 +244,27 @@ async fn list_finds_what_no_event_told() {
         .await
         .unwrap();
     assert!(begun.elapsed() > FAST_RELIST && begun.elapsed() <= SLOW_RELIST);
+}
+
+#[tokio::test(start_paused = true)]
+async fn exit_of_a_container_that_nobody_has_read_yet_is_followed_too() {
+    let runtime = Runtime::new(None);
+    let pleg = start(&runtime);
+    pleg.wakes.send(RuntimeWake::Connected).await.unwrap();
+    snapshot(&pleg.handle).await;
+    let begun = Instant::now();
+    pleg.wakes.send(RuntimeWake::Exited("c1".to_owned())).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Its maker reads it while CRI still shows it alive.
+    *runtime.state.lock().unwrap() = Some(ListedState::Running);
+    pleg.handle.refresh(&"u".into(), &PodFullName::new("ns", "p")).await.unwrap();
+    tokio::time::sleep(FAST_RELIST * 2).await;
+    assert!(is_running(&pleg.handle));
+    *runtime.state.lock().unwrap() = Some(ListedState::Exited);
+    let mut cache = pleg.handle.subscribe();
+    let ended = |pods: &Option<Arc<RuntimePods>>| {
+        pods.as_ref().is_some_and(|pods| pods[&"u".into()].containers[0].exit().is_some())
+    };
+    cache.wait_for(ended).await.unwrap();
+    assert!(begun.elapsed() < SLOW_RELIST);
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::podexec::env_file::EnvFiles;
 use crate::podexec::fixtures::{node_facts, pod};
 use crate::volumes::MountedVolume;
 use expect_test::expect_file;
@@ -17,9 +18,15 @@ fn build(overlay: Value) -> Result<ContainerConfig, ContainerConfigError> {
     let volumes = [("token".to_owned(), volume)].into_iter().collect();
     let inputs = ContainerInputs {
         attempt: 3,
-        image: ImageInput { reference: "sha256:abc", user: &ImageUser::default() },
+        target: None,
+        image: ImageInput {
+            reference: "sha256:abc",
+            user: &ImageUser::default(),
+            volumes: &BTreeMap::new(),
+        },
         services: Some(&services),
         objects: &objects,
+        env_files: &EnvFiles::default(),
         pod_ips: &["10.0.0.5".parse().unwrap()],
         volumes: &volumes,
         files: PodFiles {

@@ -47,7 +47,8 @@ fn env_of(
     let facts = FieldFacts::of(&pod, &node.host_ips, node.allocatable);
     let objects = objects();
     let ips = ["10.0.0.5".parse().unwrap(), "fd00::5".parse().unwrap()];
-    let sources = EnvSources { services, objects: &objects, pod_ips: &ips };
+    let sources =
+        EnvSources { services, objects: &objects, files: &EnvFiles::default(), pod_ips: &ips };
     let variables = container_env(&pod, &container(json), sources, &facts)?;
     let text = |(name, value): (String, Vec<u8>)| (name, value.escape_ascii().to_string());
     Ok(variables.into_iter().map(text).collect())
@@ -192,4 +193,24 @@ fn services_of_the_namespace_become_variables() {
 #[test]
 fn pods_wait_for_the_first_list_of_services() {
     assert_eq!(env_of(json!({}), json!({}), None), Err(ContainerConfigError::ServicesNotListed));
+}
+
+#[test]
+fn resources_can_be_those_of_another_container() {
+    let from = |name: &str| {
+        let source = json!({"resource": "limits.cpu", "divisor": "1m", "containerName": name});
+        json!({"resources": {"limits": {"cpu": "1"}},
+            "env": [{"name": "X", "valueFrom": {"resourceFieldRef": source}}]})
+    };
+    let other = json!({"spec": {"containers": [
+        {"name": "main"}, {"name": "other", "resources": {"limits": {"cpu": "2"}}},
+    ]}});
+    let services = EnvServices::default();
+    for (name, expected) in
+        [("", Ok("1000")), ("other", Ok("2000")), ("nobody", Err("container nobody not found"))]
+    {
+        let got = env_of(other.clone(), from(name), Some(&services));
+        let got = got.map(|env| env["X"].clone()).map_err(|error| error.to_string());
+        assert_eq!(got.as_deref().map_err(String::as_str), expected, "{name}");
+    }
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::model::ContainerKind;
 use crate::testing::build::{PodBuilder, at, pod};
 use crate::testing::clock::paused_clock;
+use crate::testing::fake_dialer::FakeDialer;
 use crate::testing::fake_runtime::FakeRuntime;
 use crate::testing::fake_supplies::FakeSupplies;
 
@@ -21,7 +22,10 @@ impl Ground {
         let executor = Arc::new(Executor {
             sandboxes: Arc::new(runtime.clone()),
             containers: Arc::new(runtime.clone()),
+            streaming: Arc::new(runtime.clone()),
+            dialer: Arc::new(FakeDialer::default()),
             supplies: Arc::new(supplies.clone()),
+            metrics: RuntimeMetrics::default(),
         });
         Self { runtime, supplies, executor, stop: CancellationToken::new() }
     }
@@ -35,12 +39,14 @@ impl Ground {
             attempt: 0,
             wait_after: Duration::ZERO,
             created: None,
+            target: None,
         });
         let work = BringUp {
             start: start.collect(),
             pod,
             sandbox: SandboxUse::Make { attempt: 0, stop_first: vec![] },
             seen: at(0),
+            host_ip: None,
         };
         let (reporter, reports) = mpsc::channel(16);
         let (executor, stop) = (Arc::clone(&self.executor), self.stop.clone());
@@ -171,6 +177,61 @@ async fn cgroup_is_removed_after_volumes_and_containers() {
     let end: Vec<&str> = calls.iter().rev().take(4).rev().map(String::as_str).collect();
     assert_eq!(
         end,
-        ["release_volumes uid-web", "removed a 0", "remove_cgroup uid-web", "forget uid-web"]
+        ["release_volumes uid-web", "remove_log a 0", "remove_cgroup uid-web", "forget uid-web"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn sidecar_that_cannot_start_holds_back_those_behind_it() {
+    let ground = Ground::new();
+    let pod = pod("ns/web").sidecar("s").container("a").build();
+    let start = |name: &str, kind| StartContainer {
+        name: name.to_owned(),
+        kind,
+        attempt: 0,
+        wait_after: Duration::ZERO,
+        created: None,
+        target: None,
+    };
+    let work = BringUp {
+        pod,
+        start: vec![start("s", ContainerKind::Init), start("a", ContainerKind::Regular)],
+        sandbox: SandboxUse::Make { attempt: 0, stop_first: vec![] },
+        seen: at(0),
+        host_ip: None,
+    };
+    let refused = RuntimeError::Refused { code: "Unknown".to_owned(), message: "no".to_owned() };
+    ground.runtime.fail_next("create_container", refused);
+    let (reporter, reports) = mpsc::channel(16);
+    ground.executor.bring_up(&work, &ground.stop, &reporter).await;
+    drop(reporter);
+    let reports = all(reports).await;
+    assert!(
+        matches!(reports.last(), Some(StepReport::StartFailed(failure)) if failure.name == "s")
+    );
+    assert_eq!(ground.runtime.count("create_container"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn container_that_goes_with_its_sandbox_leaves_no_log() {
+    let ground = Ground::new();
+    drop(all(ground.bring_up(pod("ns/web").container("a"))).await);
+    ground.runtime.exit("a", 0);
+    let shown = pod("ns/web").container("a").build();
+    let mut held = RuntimePod::empty(shown.uid().clone(), shown.full_name().clone());
+    held.containers = ground.runtime.containers();
+    held.sandboxes = ground.runtime.sandboxes();
+    let refused = RuntimeError::Unavailable("away".to_owned());
+    ground.runtime.fail_next("remove_container", refused);
+    assert!(ground.executor.clear(&held, ClearScope::Everything).await.is_err());
+    assert!(ground.supplies.calls().contains(&"remove_log a 0".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn restart_count_goes_on_from_the_logs_when_nobody_else_remembers() {
+    let ground = Ground::new();
+    ground.supplies.set_logged("a", 6);
+    all(ground.bring_up(pod("ns/web").container("a").container("b"))).await;
+    let attempt = |name| ground.runtime.container(name).unwrap().attempt;
+    assert_eq!((attempt("a"), attempt("b")), (7, 0));
 }

@@ -22,7 +22,11 @@ fn mounts(parts: Value, recursive: bool) -> Result<Vec<Mount>, ContainerConfigEr
         hosts: Some(Path::new("/pods/u/etc-hosts")),
         termination_log: Some(Path::new("/pods/u/containers/main/0a")),
     };
-    container_mounts(&container(json), &volumes(), files, recursive)
+    let tool = VolumeImage { reference: "sha256:tool".into(), named: "tool:1".into() };
+    let images = BTreeMap::from([("tool".to_owned(), tool)]);
+    let mounted = volumes();
+    let volumes = VolumeSources { mounted: &mounted, images: &images };
+    container_mounts(&container(json), volumes, files, recursive)
 }
 
 fn lines(mounts: &[Mount]) -> Vec<String> {
@@ -105,4 +109,20 @@ fn unknown_volume_is_an_error() {
         error.unwrap_err().to_string(),
         "cannot find volume \"x\" to mount into container \"main\""
     );
+}
+
+#[test]
+fn image_volumes_are_the_runtimes_and_read_only() {
+    let mounts = mounts(
+        json!({"volumeMounts": [{"name": "tool", "mountPath": "/tool", "subPath": "bin"}]}),
+        false,
+    )
+    .unwrap();
+    let image = mounts[0].image.as_ref().unwrap();
+    assert_eq!(
+        (image.image.as_str(), image.user_specified_image.as_str()),
+        ("sha256:tool", "tool:1")
+    );
+    assert_eq!((mounts[0].host_path.as_str(), mounts[0].image_sub_path.as_str()), ("", "bin"));
+    assert!(mounts[0].readonly && mounts[0].container_path == "/tool");
 }

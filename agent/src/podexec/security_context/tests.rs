@@ -178,3 +178,22 @@ fn sandbox_is_privileged_with_any_container_and_always_confined() {
     assert_eq!(got.seccomp.unwrap().profile_type, ProfileType::RuntimeDefault as i32);
     assert!(!sandbox_security(&pod(json!({}))).privileged);
 }
+
+#[test]
+fn processes_of_a_target_are_joined_unless_they_are_shared_anyway() {
+    let target = ContainerId::from("abc");
+    for (overlay, mode, id) in [
+        (json!({"spec": {}}), NamespaceMode::Target, "abc"),
+        (json!({"spec": {"shareProcessNamespace": true}}), NamespaceMode::Pod, ""),
+        (json!({"spec": {"hostPID": true}}), NamespaceMode::Node, ""),
+    ] {
+        let pod = pod(overlay.clone());
+        let mut security = LinuxContainerSecurityContext {
+            namespace_options: Some(namespaces(&pod)),
+            ..Default::default()
+        };
+        join_processes(&mut security, &target);
+        let options = security.namespace_options.unwrap();
+        assert_eq!((options.pid, options.target_id.as_str()), (mode as i32, id), "{overlay}");
+    }
+}

@@ -1,16 +1,18 @@
 use super::*;
+use crate::podplan::Observation;
+use crate::prober::ProbeResult;
 use crate::testing::build::{at, pod, published_running, runtime};
 use crate::testing::observe::observe;
 
 fn superseded_ids(held: &RuntimePod) -> Vec<String> {
-    let mut ids: Vec<_> = superseded(held).iter().map(ToString::to_string).collect();
+    let mut ids: Vec<_> = superseded(held, Some(1)).iter().map(ToString::to_string).collect();
     ids.sort();
     ids
 }
 
 fn need_of(observation: &Observation) -> Need<'_> {
     let pod = observation.pod.as_ref().unwrap();
-    need(observation, pod, &pod.spec().containers[0])
+    need(Look::new(observation, pod), ContainerKind::Regular, &pod.spec().containers[0])
 }
 
 fn published(status: api::ContainerStatus) -> api::PodStatus {
@@ -21,10 +23,24 @@ fn published(status: api::ContainerStatus) -> api::PodStatus {
 fn container_that_never_ran_starts_as_attempt_zero() {
     let pod = pod("ns/web").container("app").restart("Never").build();
     let seen = observe(&pod, runtime(&pod).sandbox(0).build()).build();
-    assert_eq!(
-        need_of(&seen),
-        Need::Start { attempt: 0, wait_after: Duration::ZERO, created: None }
-    );
+    assert_eq!(need_of(&seen), Need::Start(Start::default()));
+}
+
+#[test]
+fn container_that_ended_well_after_a_failed_probe_runs_again_unless_its_policy_is_never() {
+    let failed = Some(ProbeResult::Failure);
+    for (policy, probed, expected) in [
+        ("Always", failed, true),
+        ("OnFailure", failed, true),
+        ("OnFailure", Some(ProbeResult::Success), false),
+        ("Never", failed, false),
+    ] {
+        let pod = pod("ns/web").container("app").restart(policy).build();
+        let held = runtime(&pod).sandbox(0).exited("app", 0, 0, 50).build();
+        let seen = observe(&pod, held).probed("app", "app-0", None, probed).build();
+        let starts = matches!(need_of(&seen), Need::Start(Start { attempt: 1, .. }));
+        assert_eq!(starts, expected, "{policy} {probed:?}");
+    }
 }
 
 #[test]
@@ -32,7 +48,7 @@ fn attempt_goes_on_from_the_newest_instance() {
     let pod = pod("ns/web").container("app").build();
     let held = runtime(&pod).sandbox(0).exited("app", 6, 1, 50).build();
     let seen = observe(&pod, held).build();
-    assert!(matches!(need_of(&seen), Need::Start { attempt: 7, .. }));
+    assert!(matches!(need_of(&seen), Need::Start(Start { attempt: 7, .. })));
 }
 
 #[test]
@@ -41,7 +57,7 @@ fn attempt_goes_on_from_the_published_count_when_the_runtime_lost_the_container(
     let seen = observe(&pod, runtime(&pod).sandbox(0).build())
         .previous(published(published_running("app", 4)))
         .build();
-    assert!(matches!(need_of(&seen), Need::Start { attempt: 5, .. }));
+    assert!(matches!(need_of(&seen), Need::Start(Start { attempt: 5, .. })));
 }
 
 #[test]
@@ -57,7 +73,7 @@ fn restart_of_a_lost_container_is_counted_once() {
         ..api::ContainerState::default()
     });
     let seen = observe(&pod, runtime(&pod).sandbox(0).build()).previous(published(lost)).build();
-    assert!(matches!(need_of(&seen), Need::Start { attempt: 5, .. }));
+    assert!(matches!(need_of(&seen), Need::Start(Start { attempt: 5, .. })));
 }
 
 #[test]
@@ -65,7 +81,7 @@ fn attempt_never_falls_behind_the_published_count() {
     let pod = pod("ns/web").container("app").build();
     let held = runtime(&pod).sandbox(0).exited("app", 2, 1, 50).build();
     let seen = observe(&pod, held).previous(published(published_running("app", 4))).build();
-    assert!(matches!(need_of(&seen), Need::Start { attempt: 5, .. }));
+    assert!(matches!(need_of(&seen), Need::Start(Start { attempt: 5, .. })));
 }
 
 #[test]
@@ -83,7 +99,7 @@ fn waiting_container_of_the_published_status_was_no_instance() {
     let waiting =
         api::ContainerStatus { name: "app".to_owned(), ..api::ContainerStatus::default() };
     let seen = observe(&pod, runtime(&pod).sandbox(0).build()).previous(published(waiting)).build();
-    assert!(matches!(need_of(&seen), Need::Start { attempt: 0, .. }));
+    assert!(matches!(need_of(&seen), Need::Start(Start { attempt: 0, .. })));
 }
 
 #[test]
@@ -100,7 +116,8 @@ fn second_crash_waits_ten_seconds_from_the_end_of_the_run() {
         "back-off 10s restarting failed container=app pod=web_ns(uid-web)"
     );
     let seen = observe(&pod, held).now(105).build();
-    let due = Need::Start { attempt: 2, wait_after: Duration::from_secs(20), created: None };
+    let due =
+        Need::Start(Start { attempt: 2, wait_after: Duration::from_secs(20), ..Start::default() });
     assert_eq!(need_of(&seen), due);
 }
 
@@ -115,7 +132,7 @@ fn failed_start_holds_the_container_until_its_time() {
     };
     let seen = observe(&pod, runtime(&pod).sandbox(0).build()).start_failed(held.clone());
     assert_eq!(need_of(&seen.clone().build()), Need::Later(held));
-    assert!(matches!(need_of(&seen.now(110).build()), Need::Start { .. }));
+    assert!(matches!(need_of(&seen.now(110).build()), Need::Start(Start { .. })));
 }
 
 #[test]
@@ -132,7 +149,7 @@ fn created_instance_that_does_not_fit_is_followed_by_a_new_one() {
     );
     for held in [redefined.build(), orphaned.build()] {
         let seen = observe(&pod, held).build();
-        assert!(matches!(need_of(&seen), Need::Start { attempt: 1, created: None, .. }));
+        assert!(matches!(need_of(&seen), Need::Start(Start { attempt: 1, created: None, .. })));
     }
 }
 
@@ -144,7 +161,7 @@ fn state_of_a_container_decides_what_it_needs() {
     let running = runtime(&pod).sandbox(0).running("app", 0).build();
     assert!(matches!(need_of(&observe(&pod, unknown).build()), Need::StopFirst));
     let seen = observe(&pod, created).build();
-    assert!(matches!(need_of(&seen), Need::Start { attempt: 0, created: Some(_), .. }));
+    assert!(matches!(need_of(&seen), Need::Start(Start { attempt: 0, created: Some(_), .. })));
     assert!(matches!(need_of(&observe(&pod, running).build()), Need::Keep(_)));
 }
 
@@ -178,5 +195,5 @@ fn instance_that_may_run_is_never_pruned() {
         .running("app", 1)
         .running("app", 2)
         .build();
-    assert!(superseded(&held).is_empty());
+    assert!(superseded(&held, Some(1)).is_empty());
 }

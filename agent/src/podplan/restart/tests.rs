@@ -46,6 +46,33 @@ fn new_image_starts_the_waits_anew() {
 }
 
 #[test]
+fn new_resources_start_the_waits_anew() {
+    let old = pod("ns/web").container("app").build();
+    let key = back_off_key(&old.spec().containers[0]);
+    let mut held = runtime(&old).sandbox(0).exited("app", 3, 1, 50).handing_on(seconds(80)).build();
+    held.containers[0].annotations.insert(RESTART_KEY_ANNOTATION.to_owned(), key);
+    let dead = &held.containers[0];
+    let wait = |spec| next_run(spec, dead, dead.exit().unwrap(), seconds(300)).wait;
+    assert_eq!(wait(&old.spec().containers[0]), seconds(80));
+    let resized = old.spec().containers[0].clone();
+    let resources = api::ResourceRequirements {
+        limits: Some([("cpu".to_owned(), Default::default())].into()),
+        ..Default::default()
+    };
+    assert_eq!(wait(&api::Container { resources: Some(resources), ..resized }), seconds(0));
+}
+
+#[test]
+fn only_failed_init_containers_run_again_and_sidecars_always() {
+    let pod = pod("ns/web").init("i").sidecar("s").container("a").ephemeral("e", None).build();
+    let table = [("i", 0, false), ("i", 1, true), ("s", 0, true), ("e", 1, false), ("a", 0, true)];
+    for (name, code, expected) in table {
+        let (kind, spec) = pod.container(name).unwrap();
+        assert_eq!(runs_again(&pod, kind, spec, code), expected, "{name} {code}");
+    }
+}
+
+#[test]
 fn restart_policy_decides_by_exit_code() {
     let table = [
         ("Always", 0, true),

@@ -59,10 +59,10 @@ fn check(
 use PodWatchEvent::{Restarted, Synced};
 
 #[test]
-fn no_pod_is_known_before_the_first_list() {
+fn no_pod_is_known_before_the_first_list_is_complete() {
     check([], &[], false);
     check([Restarted], &[], false);
-    check([Restarted, applied("a", 1)], &[("a", "1")], false);
+    check([Restarted, applied("a", 1)], &[], false);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn namesakes_are_kept_apart_by_uid() {
 fn mirror_pods_are_not_to_be_run() {
     let mut mirror = (*object("m", 1)).clone();
     mirror.metadata.annotations =
-        Some([(MIRROR_ANNOTATION.to_owned(), "hash".to_owned())].into_iter().collect());
+        Some([(CONFIG_MIRROR.to_owned(), "hash".to_owned())].into_iter().collect());
     let desired = merge([&after([Restarted, PodWatchEvent::Applied(Arc::new(mirror)), Synced])]);
     assert!(desired.pods.is_empty());
     assert_eq!(desired.mirror_pods.len(), 1);

@@ -1,40 +1,54 @@
 //! Lives of pods, from the API to the runtime and back, on fakes.
 
+mod mishaps;
+mod probes;
+
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as api;
+use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::boundary::RuntimeError;
+use crate::admission::AdmissionRules;
+use crate::boundary::{PodsApi, RuntimeError};
 use crate::config::Limits;
 use crate::events::EventsTask;
+use crate::metrics::{ProbeMetrics, RuntimeMetrics};
 use crate::model::ContainerState;
 use crate::pleg::{PlegTask, RuntimeReader};
 use crate::podexec::Executor;
 use crate::podplan::PlanRules;
-use crate::podsource::PodSourceTask;
-use crate::podworker::{EndCause, WallClock};
-use crate::status::StatusTask;
+use crate::podsource::{PodSourceTask, Sources, StaticPods};
+use crate::podworker::{EndCause, WallClock, WorkMetrics};
+use crate::prober::ProbeContext;
+use crate::status::{Readiness, StatusTask};
 use crate::testing::build::{PodBuilder, at, pod, runtime};
 use crate::testing::clock::paused_clock;
 use crate::testing::fake_api::FakeApi;
+use crate::testing::fake_dialer::FakeDialer;
 use crate::testing::fake_runtime::FakeRuntime;
 use crate::testing::fake_supplies::FakeSupplies;
 
+mod hooks;
+mod static_pods;
+
 /// A node with an API server and a runtime; the agent on it can be killed and started again.
-struct Ground {
-    api: FakeApi,
-    runtime: FakeRuntime,
+pub(super) struct Ground {
+    pub api: FakeApi,
+    pub runtime: FakeRuntime,
+    pub dialer: FakeDialer,
     supplies: FakeSupplies,
-    clock: WallClock,
+    pub clock: WallClock,
     node: watch::Sender<NodeView>,
+    object_changes: broadcast::Sender<PodUid>,
     agent: JoinSet<()>,
-    states: watch::Receiver<Arc<WorkerStates>>,
+    statics: watch::Sender<StaticPods>,
+    pub states: watch::Receiver<Arc<WorkerStates>>,
 }
 
 impl Ground {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let clock = paused_clock();
         let (runtime, _) = FakeRuntime::new(Arc::clone(&clock));
         let node = NodeView {
@@ -45,17 +59,20 @@ impl Ground {
         let mut ground = Self {
             api: FakeApi::new("node"),
             runtime,
+            dialer: FakeDialer::default(),
             supplies: FakeSupplies::default(),
             clock,
             node: watch::Sender::new(node),
+            object_changes: broadcast::Sender::new(16),
             agent: JoinSet::new(),
+            statics: watch::Sender::new(Some([].into())),
             states: watch::channel(Arc::default()).1,
         };
         ground.start_agent();
         ground
     }
 
-    fn start_agent(&mut self) {
+    pub fn start_agent(&mut self) {
         let api = Arc::new(self.api.clone());
         let (runtime, wakes) = self.runtime.reconnect();
         self.runtime = runtime.clone();
@@ -69,21 +86,45 @@ impl Ground {
         let limits =
             Limits { event_qps: 50, event_burst: 100, registry_qps: 5, registry_burst: 10 };
         let (events, events_task) = EventsTask::new(Arc::clone(&api) as _, "node", &limits);
-        let (source_task, desired) = PodSourceTask::new(api.as_ref(), "node");
+        let sources = Sources {
+            api: Some(api.watch_pods()),
+            file: Some(self.statics.subscribe()),
+            ..Sources::default()
+        };
+        let (source_task, desired) = PodSourceTask::with_sources(sources, "node");
+        let prober = ProbeContext {
+            dialer: Arc::new(self.dialer.clone()),
+            streaming: Arc::clone(&runtime) as _,
+            events: events.clone(),
+            clock: Arc::clone(&self.clock),
+            noded_started: tokio::time::Instant::now(),
+            metrics: ProbeMetrics::default(),
+        };
         let executor = Executor {
             sandboxes: Arc::clone(&runtime) as _,
-            containers: runtime,
+            containers: Arc::clone(&runtime) as _,
+            streaming: runtime,
+            dialer: Arc::new(self.dialer.clone()),
             supplies: Arc::new(self.supplies.clone()),
+            metrics: RuntimeMetrics::default(),
         };
         let context = WorkerContext {
             executor,
+            prober: Arc::new(prober),
             pleg,
             status,
+            readiness: Readiness::default(),
             events,
             node: self.node.subscribe(),
+            object_changes: self.object_changes.clone(),
             rules: PlanRules::default(),
+            admission: AdmissionParts {
+                rules: AdmissionRules::default(),
+                nodes: Some(Arc::new(self.api.clone())),
+            },
             sync_period: Duration::from_secs(60),
             clock: Arc::clone(&self.clock),
+            metrics: WorkMetrics::default(),
         };
         let (pool, states) = PodPool::new(context, desired);
         self.states = states;
@@ -96,26 +137,26 @@ impl Ground {
     }
 
     /// The agent is killed, as with SIGKILL: nothing gets a last word.
-    async fn kill_agent(&mut self) {
+    pub async fn kill_agent(&mut self) {
         self.agent.shutdown().await;
     }
 
-    fn change_node(&self, change: impl FnOnce(&mut NodeView)) {
+    pub fn change_node(&self, change: impl FnOnce(&mut NodeView)) {
         self.node.send_modify(change);
     }
 
-    fn put(&self, pod: PodBuilder) {
+    pub fn put(&self, pod: PodBuilder) {
         self.api.put_pod((**pod.build().object()).clone());
     }
 
-    fn delete(&self, name: &str, grace: i64) {
+    pub fn delete(&self, name: &str, grace: i64) {
         // The API dates a deletion to the end of its grace.
         let due = (self.clock)() + jiff::SignedDuration::from_secs(grace);
         self.api.request_deletion(&uid(name), due, grace);
     }
 
     /// Lets this much time pass; everything that is due in it happens.
-    async fn pass(&mut self, seconds: f64) {
+    pub async fn pass(&mut self, seconds: f64) {
         let until = tokio::time::Instant::now() + Duration::from_secs_f64(seconds);
         tokio::select! {
             () = tokio::time::sleep_until(until) => {}
@@ -123,42 +164,42 @@ impl Ground {
         }
     }
 
-    fn status(&self, name: &str) -> api::PodStatus {
+    pub fn status(&self, name: &str) -> api::PodStatus {
         let pod = self.api.pod(&uid(name)).expect("the pod is in the API");
         pod.status.clone().unwrap_or_default()
     }
 
-    fn phase(&self, name: &str) -> String {
+    pub fn phase(&self, name: &str) -> String {
         self.status(name).phase.unwrap_or_default()
     }
 
-    fn exists(&self, name: &str) -> bool {
+    pub fn exists(&self, name: &str) -> bool {
         self.api.pod(&uid(name)).is_some()
     }
 
-    fn container_status(&self, name: &str) -> api::ContainerStatus {
+    pub fn container_status(&self, name: &str) -> api::ContainerStatus {
         self.status(name).container_statuses.unwrap_or_default().remove(0)
     }
 
-    fn waiting_reason(&self, name: &str) -> String {
+    pub fn waiting_reason(&self, name: &str) -> String {
         let state = self.container_status(name).state.unwrap_or_default();
         state.waiting.and_then(|waiting| waiting.reason).unwrap_or_default()
     }
 
-    fn events(&self) -> Vec<String> {
+    pub fn events(&self) -> Vec<String> {
         self.api.events().into_iter().filter_map(|event| event.reason).collect()
     }
 
-    fn status_writes(&self) -> usize {
+    pub fn status_writes(&self) -> usize {
         self.api.calls().iter().filter(|call| call.starts_with("patch_status")).count()
     }
 
-    fn is_clear(&self) -> bool {
+    pub fn is_clear(&self) -> bool {
         self.runtime.is_empty() && self.supplies.is_clear() && self.states.borrow().is_empty()
     }
 }
 
-fn uid(name: &str) -> PodUid {
+pub(super) fn uid(name: &str) -> PodUid {
     PodUid::from(format!("uid-{name}"))
 }
 
@@ -184,6 +225,19 @@ async fn pod_lives_from_the_api_to_its_end() {
     for reason in ["Created", "Started", "Killing"] {
         assert!(events.iter().any(|event| event == reason), "{reason} in {events:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pod_that_comes_and_goes_quickly_takes_one_status_write_each_way() {
+    let mut ground = Ground::new();
+    ground.put(pod("ns/web").container("app"));
+    ground.pass(5.0).await;
+    assert_eq!(ground.phase("web"), "Running");
+    assert_eq!(ground.status_writes(), 1, "{:?}", ground.api.calls());
+    ground.delete("web", 30);
+    ground.pass(5.0).await;
+    assert!(!ground.exists("web"), "{:?}", ground.status("web"));
+    assert_eq!(ground.status_writes(), 2, "{:?}", ground.api.calls());
 }
 
 #[tokio::test(start_paused = true)]
@@ -463,6 +517,22 @@ async fn pod_deleted_while_its_sandbox_is_being_made_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn message_of_a_long_pull_is_shown_until_the_container_starts() {
+    let mut ground = Ground::new();
+    ground.supplies.tell_of_pulls("Pulling image \"x\": downloading, 40%");
+    ground.supplies.hold("image");
+    ground.put(pod("ns/web").container("app"));
+    ground.pass(2.0).await;
+    let status = ground.status("web").container_statuses.unwrap_or_default();
+    let waiting = status[0].state.as_ref().and_then(|state| state.waiting.clone()).unwrap();
+    assert_eq!(waiting.reason.as_deref(), Some("ContainerCreating"));
+    assert_eq!(waiting.message.as_deref(), Some("Pulling image \"x\": downloading, 40%"));
+    ground.supplies.release("image");
+    ground.pass(2.0).await;
+    assert_eq!(ground.phase("web"), "Running");
+}
+
+#[tokio::test(start_paused = true)]
 async fn failed_pull_does_not_hold_back_the_other_containers() {
     let mut ground = Ground::new();
     ground.supplies.fail_next("image", "no such image");
@@ -728,134 +798,20 @@ async fn phase_that_others_declare_terminal_ends_the_pod() {
     assert_eq!(ground.runtime.count("create_container"), 1);
 }
 
-/// Something that befalls the node.
-#[derive(Clone, Copy, Debug)]
-enum Blow {
-    Exit(i32),
-    LoseSight,
-    KillSandboxes,
-    ForgetDead,
-    RestartAgent,
-    RuntimeAway(bool),
-    WatchBroken(bool),
-    FailCall(&'static str),
-    FailSupply(&'static str),
-    Delete(i64),
-    Pass(u8),
-}
-
-fn any_blow() -> impl proptest::strategy::Strategy<Value = Blow> {
-    use proptest::prelude::*;
-    let calls = vec![
-        "run_sandbox",
-        "sandbox_status",
-        "create_container",
-        "start_container",
-        "stop_container",
-        "stop_sandbox",
-        "remove_container",
-        "remove_sandbox",
-        "list_containers",
-    ];
-    let supplies =
-        vec!["volumes", "image", "sandbox", "container", "release_volumes", "remove_cgroup"];
-    prop_oneof![
-        3 => prop::sample::select(vec![0, 1, 137]).prop_map(Blow::Exit),
-        1 => Just(Blow::LoseSight),
-        1 => Just(Blow::KillSandboxes),
-        1 => Just(Blow::ForgetDead),
-        2 => Just(Blow::RestartAgent),
-        1 => any::<bool>().prop_map(Blow::RuntimeAway),
-        1 => any::<bool>().prop_map(Blow::WatchBroken),
-        2 => prop::sample::select(calls).prop_map(Blow::FailCall),
-        2 => prop::sample::select(supplies).prop_map(Blow::FailSupply),
-        1 => (0i64..20).prop_map(Blow::Delete),
-        5 => (0u8..20).prop_map(Blow::Pass),
-    ]
-}
-
-impl Ground {
-    async fn suffer(&mut self, blow: Blow) {
-        match blow {
-            Blow::Exit(code) if self.runtime.running().contains(&"app".to_owned()) => {
-                self.runtime.exit("app", code);
-            }
-            Blow::LoseSight if self.runtime.running().contains(&"app".to_owned()) => {
-                self.runtime.lose_sight_of("app");
-            }
-            Blow::Exit(_) | Blow::LoseSight => {}
-            Blow::KillSandboxes => self.runtime.kill_sandboxes(),
-            Blow::ForgetDead => self.runtime.forget_dead(),
-            Blow::RestartAgent => {
-                self.kill_agent().await;
-                self.start_agent();
-            }
-            Blow::RuntimeAway(away) => self.runtime.set_away(away),
-            Blow::WatchBroken(true) => self.api.break_watches(),
-            Blow::WatchBroken(false) => self.api.mend_watches(),
-            Blow::FailCall(method) => self.runtime.fail_next(method, refused()),
-            Blow::FailSupply(method) => self.supplies.fail_next(method, "no"),
-            Blow::Delete(grace) => self.delete("web", grace),
-            Blow::Pass(seconds) => self.pass(f64::from(seconds)).await,
-        }
-    }
-
-    /// What must hold at any time: no container runs beside its namesake, and a terminal phase
-    /// is shown only of a pod of which nothing runs, and for good.
-    fn check(&self, terminal: &mut Option<String>) {
-        let mut running = self.runtime.running();
-        running.sort();
-        let count = running.len();
-        running.dedup();
-        assert_eq!(running.len(), count, "namesakes run side by side");
-        if !self.exists("web") {
-            return;
-        }
-        let phase = self.phase("web");
-        if let Some(terminal) = terminal {
-            assert_eq!(*terminal, phase);
-        } else if matches!(phase.as_str(), "Succeeded" | "Failed") {
-            assert_eq!(count, 0, "phase {phase} while containers run");
-            *terminal = Some(phase);
-        }
-    }
-}
-
-proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
-    #[test]
-    fn whatever_befalls_the_node_the_pod_ends_well(
-        policy in proptest::sample::select(vec!["Always", "OnFailure", "Never"]),
-        blows in proptest::collection::vec(any_blow(), 1..25),
-    ) {
-        let tokio = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        tokio.block_on(async {
-            let mut ground = Ground::new();
-            let mut terminal = None;
-            ground.put(pod("ns/web").container("app").container("side").restart(policy));
-            for blow in blows {
-                ground.suffer(blow).await;
-                ground.pass(0.05).await;
-                ground.check(&mut terminal);
-            }
-            ground.runtime.set_away(false);
-            ground.api.mend_watches();
-            ground.pass(700.0).await;
-            ground.check(&mut terminal);
-            if ground.exists("web") && ground.phase("web") == "Running" {
-                assert!(!ground.runtime.running().is_empty());
-            }
-            ground.delete("web", 30);
-            for _ in 0..100 {
-                ground.pass(2.0).await;
-                ground.check(&mut terminal);
-            }
-            assert!(!ground.exists("web"), "{:?}", ground.status("web"));
-            assert!(ground.is_clear(), "{:?}", ground.runtime.calls());
-        });
+#[tokio::test(start_paused = true)]
+async fn container_that_lacks_an_object_starts_at_once_when_it_appears() {
+    for step in ["container", "volumes"] {
+        let mut ground = Ground::new();
+        (0..20).for_each(|_| ground.supplies.fail_next(step, "configmap \"c\" not found"));
+        ground.put(pod("ns/web").container("app"));
+        ground.pass(16.0).await;
+        assert!(ground.runtime.running().is_empty());
+        ground.supplies.forgive(step);
+        let _ = ground.object_changes.send(uid("other"));
+        ground.pass(0.1).await;
+        assert!(ground.runtime.running().is_empty(), "{step}");
+        let _ = ground.object_changes.send(uid("web"));
+        ground.pass(0.1).await;
+        assert_eq!(ground.runtime.running(), ["app"], "{step}");
     }
 }

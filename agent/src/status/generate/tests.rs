@@ -2,10 +2,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::{Container, ContainerId, ContainerState, Exit, PodSource, Sandbox, SandboxId};
+use crate::model::{
+    Container, ContainerId, ContainerState, Exit, PodSource, RuntimePod, Sandbox, SandboxId,
+    SandboxState,
+};
+use crate::testing::observe::observe;
 
 const NOW: i64 = 1_000_000;
 
@@ -31,6 +36,9 @@ fn container(attempt: u32, state: ContainerState) -> Container {
         created_at: at(NOW - 100),
         image: "img".to_owned(),
         image_ref: "img@sha256:1".to_owned(),
+        user: None,
+        stop_signal: None,
+        recursive_read_only: Vec::new(),
         spec_hash: None,
         log_path: String::new(),
         labels: HashMap::new(),
@@ -73,6 +81,7 @@ struct Case {
     containers: Vec<Container>,
     ips: Vec<&'static str>,
     waiting: Vec<HeldBack>,
+    trouble: Option<&'static str>,
     previous: Value,
 }
 
@@ -84,6 +93,7 @@ impl Case {
             containers: vec![],
             ips: vec!["10.1.0.2"],
             waiting: vec![],
+            trouble: None,
             previous: json!({}),
         }
     }
@@ -91,14 +101,15 @@ impl Case {
     fn status(&self) -> Value {
         let previous = serde_json::from_value(self.previous.clone()).unwrap();
         let runtime = runtime(&self.pod, self.containers.clone(), &self.ips);
+        let mut seen = observe(&self.pod, runtime).previous(previous).build();
+        seen.lifecycle = self.lifecycle.clone();
+        seen.now = at(NOW);
         let status = generate(&StatusInput {
             pod: &self.pod,
-            lifecycle: &self.lifecycle,
-            runtime: &runtime,
+            seen: &seen,
             waiting: &self.waiting,
-            previous: &previous,
+            trouble: self.trouble,
             host_ips: &["192.168.0.1".parse().unwrap()],
-            now: at(NOW),
         });
         serde_json::to_value(status).unwrap()
     }
@@ -247,4 +258,68 @@ fn pod_being_terminated_keeps_its_phase() {
     };
     case.containers = vec![container(0, exited(0))];
     assert_eq!(case.status()["phase"], "Running");
+}
+
+#[test]
+fn what_keeps_the_pod_from_starting_is_told_by_its_waiting_containers() {
+    let mut case = Case::new("Always");
+    case.ips.clear();
+    case.trouble = Some("no network; next try within 15s");
+    let state = case.status()["containerStatuses"][0]["state"].clone();
+    assert_eq!(state["waiting"]["reason"], "ContainerCreating");
+    assert_eq!(state["waiting"]["message"], "no network; next try within 15s");
+}
+
+#[test]
+fn preempted_pod_shows_why_once_nothing_runs() {
+    let cause = EndCause::Preempted { message: "room for p2".to_owned() };
+    let mut case = Case::new("Always");
+    case.containers = vec![container(0, ContainerState::Running { started_at: at(NOW - 5) })];
+    case.lifecycle = Lifecycle::Terminating {
+        cause: cause.clone(),
+        since: at(NOW),
+        grace: Duration::from_secs(30),
+    };
+    let ending = case.status();
+    assert_eq!((&ending["phase"], &ending["reason"]), (&json!("Running"), &Value::Null));
+    case.containers = vec![container(0, exited(0))];
+    case.lifecycle = Lifecycle::Terminated { cause };
+    let status = case.status();
+    assert_eq!((&status["phase"], &status["reason"]), (&json!("Failed"), &json!("Preempting")));
+    assert_eq!(status["message"], "room for p2");
+    let disruption = condition(&status, "DisruptionTarget");
+    assert_eq!(disruption["status"], "True");
+    assert_eq!(disruption["reason"], "TerminationByKubelet");
+    assert_eq!(disruption["observedGeneration"], 3);
+}
+
+#[test]
+fn deadline_is_told_with_the_terminal_phase() {
+    let mut case = Case::new("Always");
+    case.containers = vec![container(0, ContainerState::Running { started_at: at(NOW - 5) })];
+    case.lifecycle = Lifecycle::Terminating {
+        cause: EndCause::DeadlineExceeded,
+        since: at(NOW),
+        grace: Duration::from_secs(30),
+    };
+    assert_eq!(case.status()["reason"], Value::Null);
+    case.containers = vec![container(0, exited(0))];
+    case.lifecycle = Lifecycle::Terminated { cause: EndCause::DeadlineExceeded };
+    let status = case.status();
+    assert_eq!(
+        (&status["phase"], &status["reason"]),
+        (&json!("Failed"), &json!("DeadlineExceeded"))
+    );
+}
+
+#[test]
+fn container_that_never_ran_counts_as_lost_at_the_end() {
+    let mut case = Case::new("Never");
+    case.ips.clear();
+    case.lifecycle = Lifecycle::Terminated { cause: EndCause::Deleted };
+    let state = case.status()["containerStatuses"][0]["state"]["terminated"].clone();
+    assert_eq!(
+        (&state["exitCode"], &state["reason"]),
+        (&json!(137), &json!("ContainerStatusUnknown"))
+    );
 }

@@ -64,3 +64,15 @@ fn changed_address_list_replaces_the_merged_one() {
 fn field_that_vanished_is_removed() {
     assert_eq!(patch(json!({ "message": "m" }), json!({})), Some(json!({ "message": null })));
 }
+
+#[test]
+fn what_a_server_does_not_keep_was_told() {
+    let sent = json!({ "status": { "phase": "Running", "hostIP": "10.0.0.1",
+        "conditions": [{ "type": "A" }, { "type": "B" }], "gone": null } });
+    let told = |rest: Value| was_told(&json!({ "status": rest }), &sent);
+    assert!(told(json!({ "hostIP": "10.0.0.1" })));
+    assert!(told(json!({ "conditions": [{ "type": "B" }], "gone": null })));
+    assert!(!told(json!({ "conditions": [{ "type": "C" }] })));
+    assert!(!told(json!({ "hostIP": "10.0.0.2" })));
+    assert!(!told(json!({ "phase": "Running", "podIP": "10.0.0.3" })));
+}

@@ -32,6 +32,16 @@ impl ObjectsApi for FakeApi {
         found.ok_or_else(|| ApiError::NotFound(format!("secret {namespace}/{name}")))
     }
 
+    async fn get_service_account(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<api::ServiceAccount, ApiError> {
+        self.called("get_service_account", &format!("{namespace}/{name}"))?;
+        let found = self.state().service_accounts.get(&key(namespace, name)).cloned();
+        found.ok_or_else(|| ApiError::NotFound(format!("service account {namespace}/{name}")))
+    }
+
     fn watch_config_map(
         &self,
         namespace: &str,
@@ -49,6 +59,27 @@ impl ObjectsApi for FakeApi {
             }
             told = Some(now.clone());
             vec![now]
+        });
+        receiver
+    }
+
+    fn watch_secret(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> mpsc::Receiver<Option<Arc<api::Secret>>> {
+        self.state().calls.push(format!("watch_secret {namespace}/{name}"));
+        let (sender, receiver) = mpsc::channel(1);
+        let key = key(namespace, name);
+        // The outer `None` is "nothing told yet".
+        let mut told: Option<Option<api::Secret>> = None;
+        self.spawn_watch(sender, move |state, _| {
+            let now = state.secrets.get(&key).cloned();
+            if told.as_ref() == Some(&now) {
+                return Vec::new();
+            }
+            told = Some(now.clone());
+            vec![now.map(Arc::new)]
         });
         receiver
     }

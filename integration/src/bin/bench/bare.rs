@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use agent::podexec::security_context::{MASKED_PATHS, READONLY_PATHS};
 use anyhow::{Context, Result};
 use cri_proto::runtime::v1 as cri;
 use cri_proto::runtime::v1::runtime_service_client::RuntimeServiceClient;
@@ -22,6 +23,14 @@ const NETWORK_LIMIT: Duration = Duration::from_secs(20);
 const MIN_SHARES: i64 = 2;
 /// Score of a container of a BestEffort pod, kubelet v1.36.
 const BEST_EFFORT_SCORE: i64 = 1000;
+
+/// A pod that runs.
+pub struct Ran {
+    sandbox: String,
+    container: String,
+    /// How long the calls took.
+    pub took: Duration,
+}
 
 /// The client of one node.
 #[derive(Clone)]
@@ -68,6 +77,12 @@ impl BareClient {
 
     /// Runs a pod of one pause container; returns the sandbox's id and how long the calls took.
     pub async fn run_pod(&self, pod: &str) -> Result<(String, Duration)> {
+        let ran = self.run(pod, PAUSE_IMAGE, &[]).await?;
+        Ok((ran.sandbox, ran.took))
+    }
+
+    /// Runs a pod of one container of this image with these arguments.
+    pub async fn run(&self, pod: &str, image: &str, args: &[&str]) -> Result<Ran> {
         let mut runtime = self.runtime.clone();
         let sandbox_config = self.sandbox(pod);
         let began = Instant::now();
@@ -79,14 +94,32 @@ impl BareClient {
         let sandbox = sandbox.into_inner().pod_sandbox_id;
         let request = cri::CreateContainerRequest {
             pod_sandbox_id: sandbox.clone(),
-            config: Some(container(&self.directory.join(pod))),
+            config: Some(container(&self.directory.join(pod), image, args)),
             sandbox_config: Some(sandbox_config),
         };
         let created = runtime.create_container(request).await.context("CreateContainer")?;
-        let request =
-            cri::StartContainerRequest { container_id: created.into_inner().container_id };
+        let container = created.into_inner().container_id;
+        let request = cri::StartContainerRequest { container_id: container.clone() };
         runtime.start_container(request).await.context("StartContainer")?;
-        Ok((sandbox, began.elapsed()))
+        Ok(Ran { sandbox, container, took: began.elapsed() })
+    }
+
+    /// Ends a pod with the calls of an agent: container, sandbox, then what is left of both.
+    /// Returns how long they took.
+    pub async fn end(&self, ran: &Ran, grace: Duration) -> Result<Duration> {
+        let mut runtime = self.runtime.clone();
+        let (container_id, timeout) = (ran.container.clone(), i64::try_from(grace.as_secs())?);
+        let began = Instant::now();
+        let request = cri::StopContainerRequest { container_id: container_id.clone(), timeout };
+        runtime.stop_container(request).await.context("StopContainer")?;
+        let pod_sandbox_id = ran.sandbox.clone();
+        let request = cri::StopPodSandboxRequest { pod_sandbox_id: pod_sandbox_id.clone() };
+        runtime.stop_pod_sandbox(request).await.context("StopPodSandbox")?;
+        let request = cri::RemoveContainerRequest { container_id };
+        runtime.remove_container(request).await.context("RemoveContainer")?;
+        let request = cri::RemovePodSandboxRequest { pod_sandbox_id };
+        runtime.remove_pod_sandbox(request).await.context("RemovePodSandbox")?;
+        Ok(began.elapsed())
     }
 
     /// Ends a pod and removes what is left of it.
@@ -158,7 +191,7 @@ fn make_cgroup(path: &str, shares: Option<i64>) -> Result<()> {
     Ok(())
 }
 
-fn container(directory: &Path) -> cri::ContainerConfig {
+fn container(directory: &Path, image: &str, args: &[&str]) -> cri::ContainerConfig {
     let mount = |name: &str, path: &str, readonly: bool| cri::Mount {
         container_path: path.to_owned(),
         host_path: directory.join(name).display().to_string(),
@@ -167,7 +200,8 @@ fn container(directory: &Path) -> cri::ContainerConfig {
     };
     cri::ContainerConfig {
         metadata: Some(cri::ContainerMetadata { name: "pause".to_owned(), attempt: 0 }),
-        image: Some(cri::ImageSpec { image: PAUSE_IMAGE.to_owned(), ..Default::default() }),
+        image: Some(cri::ImageSpec { image: image.to_owned(), ..Default::default() }),
+        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
         mounts: vec![
             mount("token", "/var/run/secrets/kubernetes.io/serviceaccount", true),
             mount("hosts", "/etc/hosts", false),
@@ -203,21 +237,3 @@ fn namespaces() -> cri::NamespaceOption {
 fn profile(kind: ProfileType) -> cri::SecurityProfile {
     cri::SecurityProfile { profile_type: kind as i32, localhost_ref: String::new() }
 }
-
-/// What a container may not see, and what it may only read, by default (kubelet v1.36).
-const MASKED_PATHS: [&str; 12] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-];
-const READONLY_PATHS: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];

@@ -42,7 +42,7 @@ impl Row {
 
 /// The smallest time that `percent` of all times do not exceed, in milliseconds; zero when there
 /// is none.
-fn percentile(mut times: Vec<Duration>, percent: usize) -> f64 {
+pub fn percentile(mut times: Vec<Duration>, percent: usize) -> f64 {
     times.sort_unstable();
     let rank = (times.len() * percent).div_ceil(100).max(1);
     times.get(rank - 1).map_or(0.0, |time| time.as_secs_f64() * 1000.0)

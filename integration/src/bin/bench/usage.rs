@@ -34,6 +34,36 @@ pub fn of(ids: &[u32]) -> Result<Usage> {
     Ok(sum)
 }
 
+/// The most resident memory these processes have had together since their starts, MiB. Their peaks
+/// may have been at different times.
+pub fn peak_memory(ids: &[u32]) -> Result<f64> {
+    ids.iter()
+        .map(|id| {
+            let path = format!("/proc/{id}/status");
+            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+            parse_memory(&text, "VmHWM:").context("no VmHWM")
+        })
+        .sum()
+}
+
+/// Makes [`peak_memory`] begin anew with what these processes have now.
+pub fn forget_peaks(ids: &[u32]) -> Result<()> {
+    for id in ids {
+        let path = format!("/proc/{id}/clear_refs");
+        // 5 resets the peak and nothing else, proc(5).
+        fs::write(&path, "5").with_context(|| format!("cannot write {path}"))?;
+    }
+    Ok(())
+}
+
+/// CPU time of a process and its ended children since its start, seconds.
+pub fn cpu_with_children(id: u32) -> Result<f64> {
+    let path = format!("/proc/{id}/stat");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let ticks = parse_ticks(&text, 4).context("no CPU time")?;
+    Ok(ticks / TICKS_PER_SECOND)
+}
+
 /// The value of a line `NAME 123 kB` in MiB.
 fn parse_memory(text: &str, name: &str) -> Option<f64> {
     let line = text.lines().find(|line| line.starts_with(name))?;
@@ -43,13 +73,21 @@ fn parse_memory(text: &str, name: &str) -> Option<f64> {
 
 /// User and system time of a `stat` file in seconds.
 fn parse_cpu(text: &str) -> Option<f64> {
-    // The name may hold spaces and brackets; fields 14 and 15 of proc(5) are 11 and 12 after it,
+    Some(parse_ticks(text, 2)? / TICKS_PER_SECOND)
+}
+
+/// The sum of the first `count` of: user, system, children's user and children's system time.
+fn parse_ticks(text: &str, count: usize) -> Option<f64> {
+    // The name may hold spaces and brackets; fields 14 to 17 of proc(5) are 11 to 14 after it,
     // counted from 0.
     let (_, rest) = text.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace().skip(11);
-    let user: f64 = fields.next()?.parse().ok()?;
-    let system: f64 = fields.next()?.parse().ok()?;
-    Some((user + system) / TICKS_PER_SECOND)
+    let fields: Vec<f64> = rest
+        .split_whitespace()
+        .skip(11)
+        .take(count)
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    (fields.len() == count).then(|| fields.iter().sum())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::super::Flow;
-use super::{UdpTargets, stale_flows};
+use super::{StaleTest, UdpTargets};
 
 fn socket(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -38,14 +38,31 @@ fn only_flows_to_known_ports_that_no_endpoint_answers_are_stale() {
         ("somebody else", "10.96.0.99:53", "10.0.0.2:5353", false),
     ];
     for (title, destination, answered_by, stale) in cases {
-        let found = stale_flows(&[flow(destination, answered_by)], [&dns()], &[node]);
-        assert_eq!(!found.is_empty(), stale, "{title}");
+        let dns = dns();
+        let test = StaleTest::new([&dns], &[node]);
+        assert_eq!(test.is_stale(&flow(destination, answered_by)), stale, "{title}");
     }
 }
 
 #[test]
 fn without_endpoints_only_translated_flows_are_stale() {
     let empty = UdpTargets { endpoints: [].into(), ..dns() };
-    let flows = [flow("10.96.0.10:53", "10.96.0.10:53"), flow("10.96.0.10:53", "10.0.0.1:5353")];
-    assert_eq!(stale_flows(&flows, [&empty], &[]), [flows[1]]);
+    let test = StaleTest::new([&empty], &[]);
+    assert!(!test.is_stale(&flow("10.96.0.10:53", "10.96.0.10:53")));
+    assert!(test.is_stale(&flow("10.96.0.10:53", "10.0.0.1:5353")));
+}
+
+#[test]
+fn node_ports_on_loopback_count_only_where_they_answer() {
+    let dns = dns();
+    let [node, loopback]: [IpAddr; 2] = ["192.168.0.2", "127.0.0.1"].map(|ip| ip.parse().unwrap());
+    let gone = flow("127.0.0.5:30053", "10.0.0.2:5353");
+    assert!(StaleTest::new([&dns], &[node, loopback]).is_stale(&gone));
+    assert!(!StaleTest::new([&dns], &[node]).is_stale(&gone));
+}
+
+#[test]
+fn without_udp_ports_nothing_can_be_stale() {
+    assert!(StaleTest::new([], &[]).is_empty());
+    assert!(!StaleTest::new([&dns()], &[]).is_empty());
 }

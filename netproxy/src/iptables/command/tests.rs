@@ -1,15 +1,19 @@
-use super::with_offending_line;
+use super::offending_line;
 
 #[test]
-fn offending_line_is_quoted() {
+fn offending_line_is_found() {
     let input = "*nat\n:KUBE-X - [0:0]\n-A KUBE-X -j NOPE\nCOMMIT\n";
     let cases = [
-        ("iptables-restore: line 3 failed", "iptables-restore: line 3 failed (-A KUBE-X -j NOPE)"),
-        ("Error occurred at line: 2", "Error occurred at line: 2 (:KUBE-X - [0:0])"),
-        ("line 99 failed", "line 99 failed"),
-        ("no idea", "no idea"),
+        ("iptables-restore: line 3 failed", Some("-A KUBE-X -j NOPE")),
+        ("Error occurred at line: 2", Some(":KUBE-X - [0:0]")),
+        (
+            "iptables-nft-restore v1.8.9 (nf_tables): \nline 3: RULE_APPEND failed (Too many links)",
+            Some("-A KUBE-X -j NOPE"),
+        ),
+        ("line 99 failed", None),
+        ("no idea", None),
     ];
     for (message, expected) in cases {
-        assert_eq!(with_offending_line(message, input), expected);
+        assert_eq!(offending_line(message, input), expected, "{message}");
     }
 }

@@ -1,7 +1,9 @@
+use std::sync::Arc;
+
 use super::{parse_rule, parse_saved};
 use crate::config::IpFamily;
 use crate::iptables::render::rule_text;
-use crate::rules::ruleset::{ChainKey, Match, RuleSet, Table};
+use crate::rules::ruleset::{ChainKey, Match, Rule, RuleSet, Table};
 
 #[test]
 fn what_iptables_is_told_and_what_it_prints_is_the_same_rule() {
@@ -90,4 +92,16 @@ fn tables_of_others_are_skipped_and_chains_of_others_not_compared() {
     let ours = live.compared_with(&RuleSet::default());
     let names: Vec<_> = ours.chains.keys().map(|key| &*key.name).collect();
     assert_eq!(names, ["KUBE-SERVICES"]);
+}
+
+#[test]
+fn rules_of_the_kubelet_in_a_chain_we_leave_empty_are_no_difference() {
+    let text = "*filter\n:KUBE-FIREWALL - [0:0]\n-A KUBE-FIREWALL -j DROP\nCOMMIT\n";
+    let live = parse_saved(text, IpFamily::V4);
+    let key = ChainKey::new(Table::Filter, "KUBE-FIREWALL");
+    for (rules, left) in [(vec![], 0), (vec![Arc::new(Rule::default())], 1)] {
+        let mut wanted = RuleSet::default();
+        wanted.chains.insert(key.clone(), rules.into());
+        assert_eq!(live.compared_with(&wanted).chains[&key].len(), left);
+    }
 }

@@ -17,7 +17,8 @@ fn services_without_a_cluster_address_of_ours_are_skipped() {
     assert_eq!(count(service("a/headless").port("", Protocol::Tcp, 80)), 0);
     assert_eq!(count(web().with(|s| s.spec.service_type = ServiceType::ExternalName)), 0);
     assert_eq!(count(web().label("service.kubernetes.io/service-proxy-name", "")), 0);
-    assert_eq!(count(web().label("service.kubernetes.io/headless", "")), 0);
+    // This label is for slices.
+    assert_eq!(count(web().label("service.kubernetes.io/headless", "")), 1);
     let none = |s: &mut crate::input::Service| {
         s.spec.cluster_ips = vec![Parsed::Invalid("None".into())];
     };

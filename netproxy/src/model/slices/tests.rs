@@ -101,9 +101,27 @@ fn slices_of_nobody_or_of_others_are_skipped() {
         http().with(|slice| slice.metadata.labels.clear()),
         http().with(|slice| slice.address_type = AddressType::Other),
         label("service.kubernetes.io/headless"),
-        label("service.kubernetes.io/service-proxy-name"),
     ];
     for slice in skipped {
         assert_eq!(service_of(&slice.build()), None);
     }
+    // The service says who proxies it.
+    assert!(service_of(&label("service.kubernetes.io/service-proxy-name").build()).is_some());
+}
+
+#[test]
+fn addresses_of_the_machine_itself_are_no_endpoints() {
+    let bad = ["127.0.0.1", "169.254.169.254", "0.0.0.0", "224.0.0.1"];
+    let slice = bad.iter().fold(http().endpoint("10.0.0.1"), |slice, text| slice.endpoint(text));
+    assert_eq!(found(std::slice::from_ref(&slice), "http"), ["10.0.0.1:80 remote Ready"]);
+    assert_eq!(unreadable(&slice.build()).iter().map(|text| &**text).collect::<Vec<_>>(), bad);
+    for bad in ["::1", "fe80::1", "::", "ff02::1", "::ffff:127.0.0.1"] {
+        let slice = slice_v6(bad);
+        assert_eq!(unreadable(&slice).len(), 1, "{bad}");
+    }
+}
+
+fn slice_v6(address: &str) -> EndpointSlice {
+    let valid = Some(Parsed::Valid(address.parse().unwrap()));
+    http().endpoint("fd00::1").with(|slice| slice.endpoints[0].address = valid).build()
 }

@@ -16,6 +16,7 @@ use crate::model::changes::ServiceMap;
 use crate::model::endpoint::EndpointState;
 use crate::model::service_port::service_ports;
 use crate::model::slices::endpoints;
+use crate::nfacct::AccountingObjects;
 use crate::rules::context::MachineFacts;
 use crate::rules::{ProxyView, RuleContext, RuleSet, diff, plan};
 use crate::testing::build::LOCAL_NODE;
@@ -36,7 +37,8 @@ fn view(changes: &[ServiceChange], family: IpFamily) -> ProxyView {
     ]);
     let machine =
         MachineFacts { local_addresses: &[], random_fully: true, liberal_conntrack: false };
-    let context = RuleContext::new(&config, family, &node(&[NODE, "2001:db8::1"]), machine);
+    let context = RuleContext::new(&config, family, &node(&[NODE, "2001:db8::1"]), machine)
+        .with_counters(AccountingObjects::ALL);
     let mut services = Vec::new();
     for (key, service) in map.services() {
         for port in service_ports(service, family) {

@@ -50,3 +50,19 @@ fn all_addresses_of_a_sandbox_are_taken() {
     };
     assert_eq!(sandbox(status).ips.len(), 2);
 }
+
+#[test]
+fn user_and_stop_signal_are_taken_where_the_runtime_has_them() {
+    let user = cri::LinuxContainerUser { uid: 7, gid: 8, supplemental_groups: vec![9] };
+    let status = cri::ContainerStatus {
+        user: Some(cri::ContainerUser { linux: Some(user) }),
+        stop_signal: cri::Signal::Sigquit as i32,
+        ..cri::ContainerStatus::default()
+    };
+    let converted = container(status, "s".into());
+    let user = ContainerUser { uid: 7, gid: 8, supplemental_groups: vec![9] };
+    assert_eq!(converted.user, Some(user));
+    assert_eq!(converted.stop_signal.as_deref(), Some("SIGQUIT"));
+    let silent = container(cri::ContainerStatus::default(), "s".into());
+    assert_eq!((silent.user, silent.stop_signal), (None, None));
+}

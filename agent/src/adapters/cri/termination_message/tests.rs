@@ -1,5 +1,7 @@
 use super::*;
-use crate::podexec::labels::{TERMINATION_MESSAGE_PATH, TERMINATION_MESSAGE_POLICY};
+use crate::podexec::labels::{
+    CONTAINER_NAME, POD_UID, TERMINATION_MESSAGE_PATH, TERMINATION_MESSAGE_POLICY,
+};
 use cri_proto::runtime::v1::Mount;
 use std::collections::HashMap;
 use std::fs;
@@ -10,6 +12,7 @@ fn status(policy: &str, exit_code: i32) -> ContainerStatus {
         state: ContainerState::ContainerExited as i32,
         exit_code,
         log_path: "/logs/0.log".to_owned(),
+        labels: HashMap::from([annotation(POD_UID, "u"), annotation(CONTAINER_NAME, "c")]),
         annotations: HashMap::from([
             annotation(TERMINATION_MESSAGE_PATH, "/dev/termination-log"),
             annotation(TERMINATION_MESSAGE_POLICY, policy),
@@ -18,7 +21,7 @@ fn status(policy: &str, exit_code: i32) -> ContainerStatus {
             Mount { container_path: "/x".into(), host_path: "/no".into(), ..Default::default() },
             Mount {
                 container_path: "/dev/termination-log".into(),
-                host_path: "/pods/u/containers/c/0a".into(),
+                host_path: "/root/pods/u/containers/c/0a".into(),
                 ..Default::default()
             },
         ],
@@ -26,9 +29,30 @@ fn status(policy: &str, exit_code: i32) -> ContainerStatus {
     }
 }
 
+fn message_file(pods: impl Into<PathBuf>, name: &str) -> MessageFile {
+    MessageFile { pods: pods.into(), path: Path::new("u/containers/c").join(name) }
+}
+
+#[test]
+fn only_the_file_that_was_made_for_the_container_is_read() {
+    for (host_path, found) in [
+        ("/a/pods/u/containers/c/0a", true),
+        ("/a/pods/u/containers/other/0a", false),
+        ("/a/pods/v/containers/c/0a", false),
+        ("/a/pods/u/containers/c/../0a", false),
+        ("/a/pods/u/volumes/kubernetes.io~empty-dir/v/0a", false),
+        ("/etc/shadow", false),
+        ("", false),
+    ] {
+        let mut status = status("File", 1);
+        status.mounts[1].host_path = host_path.to_owned();
+        assert_eq!(sources(&status).is_some(), found, "{host_path}");
+    }
+}
+
 #[test]
 fn log_is_a_source_only_for_failures_that_ask_for_it() {
-    let file = Some(PathBuf::from("/pods/u/containers/c/0a"));
+    let file = Some(message_file("/root/pods", "0a"));
     let log = Some(PathBuf::from("/logs/0.log"));
     let cannot_run = ContainerStatus {
         reason: "ContainerCannotRun".to_owned(),
@@ -56,25 +80,35 @@ fn log_is_a_source_only_for_failures_that_ask_for_it() {
 #[test]
 fn end_of_the_file_is_the_message() {
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("0a");
-    let of = |file: &Path| read(&Sources { file: Some(file.to_owned()), log: None });
-    assert_eq!(of(&file), "");
-    fs::write(&file, "bye").unwrap();
-    assert_eq!(of(&file), "bye");
-    fs::write(&file, format!("{}{}", "a".repeat(10), "b".repeat(4096))).unwrap();
-    assert_eq!(of(&file), "b".repeat(4096));
-    assert!(of(dir.path()).starts_with("Error on reading termination log"));
-    let link = dir.path().join("link");
-    std::os::unix::fs::symlink(&file, &link).unwrap();
-    assert!(of(&link).starts_with("Error on reading termination log"));
+    let place = dir.path().join("u/containers/c");
+    fs::create_dir_all(&place).unwrap();
+    let of = |name: &str| read(&Sources { file: Some(message_file(dir.path(), name)), log: None });
+    assert_eq!(of("0a"), "");
+    fs::write(place.join("0a"), "bye").unwrap();
+    assert_eq!(of("0a"), "bye");
+    fs::write(place.join("0a"), format!("{}{}", "a".repeat(10), "b".repeat(4096))).unwrap();
+    assert_eq!(of("0a"), "b".repeat(4096));
+    let unreadable = |name: &str| of(name).starts_with("Error on reading termination log");
+    std::os::unix::fs::symlink(place.join("0a"), place.join("link")).unwrap();
+    assert!(unreadable("link"));
+    fs::create_dir(place.join("directory")).unwrap();
+    assert!(unreadable("directory"));
+    nix::unistd::mkfifo(&place.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(unreadable("pipe"));
+    // Neither is a link on the way there followed.
+    fs::rename(&place, dir.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("elsewhere"), &place).unwrap();
+    assert!(unreadable("0a"));
 }
 
 #[test]
 fn empty_file_falls_back_to_the_log() {
     let dir = tempfile::tempdir().unwrap();
-    let (file, log) = (dir.path().join("0a"), dir.path().join("0.log"));
+    let place = dir.path().join("u/containers/c");
+    fs::create_dir_all(&place).unwrap();
+    let (file, log) = (place.join("0a"), dir.path().join("0.log"));
     fs::write(&file, "").unwrap();
-    let both = Sources { file: Some(file.clone()), log: Some(log.clone()) };
+    let both = Sources { file: Some(message_file(dir.path(), "0a")), log: Some(log.clone()) };
     assert!(read(&both).starts_with("Error on reading termination message from logs"));
     let text = "2026-01-01T00:00:00.1Z stdout F one\n2026-01-01T00:00:00.2Z stderr P tw\n\
                 2026-01-01T00:00:00.2Z stderr F o\nbroken\n";

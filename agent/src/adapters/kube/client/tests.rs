@@ -1,5 +1,6 @@
 //! Against a TLS server in this process, on a loopback port of the kernel's choice.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,10 +11,13 @@ use hyper::body::{Bytes, Frame, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use k8s_openapi::api::core::v1 as core;
+use netproxy::metrics::BuildFacts;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -21,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 use super::*;
 use crate::adapters::kube::KubeApi;
 use crate::boundary::{NodesApi, ObjectsApi, PodsApi};
+use crate::metrics::{NodeCounts, NodeMetrics};
 
 type Answer = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
 
@@ -30,6 +35,8 @@ struct Seen {
     connection: usize,
     version: http::Version,
     client_certificates: usize,
+    /// The first of them.
+    client: Vec<u8>,
     path: String,
     headers: http::HeaderMap,
     body: String,
@@ -50,11 +57,18 @@ enum Manner {
     Mute,
 }
 
+/// What the server writes down: requests, and connections that are open.
+type Logs = (Arc<watch::Sender<Vec<Seen>>>, Arc<watch::Sender<BTreeSet<usize>>>);
+
 struct TestServer {
     address: SocketAddr,
     authority_pem: String,
     client_pem: String,
     client_key_pem: String,
+    /// Another client certificate of the same authority, with its key.
+    other_pem: (String, String),
+    /// Connections that are open.
+    open: watch::Receiver<BTreeSet<usize>>,
     seen: watch::Receiver<Vec<Seen>>,
     accepting: tokio::task::JoinHandle<()>,
 }
@@ -78,6 +92,7 @@ impl TestServer {
         };
         let (server_certificate, server_key) = issue(certificate_name);
         let (client_certificate, client_key) = issue("node");
+        let (other_certificate, other_key) = issue("node");
         let mut roots = RootCertStore::empty();
         roots.add(authority.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -99,12 +114,16 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (log, seen) = watch::channel(Vec::new());
-        let accepting = tokio::spawn(accept(listener, Arc::new(tls), manner, Arc::new(log)));
+        let (opened, open) = watch::channel(BTreeSet::new());
+        let logs = (Arc::new(log), Arc::new(opened));
+        let accepting = tokio::spawn(accept(listener, Arc::new(tls), manner, logs));
         Self {
             address,
             authority_pem: authority.pem(),
             client_pem: client_certificate.pem(),
             client_key_pem: client_key.serialize_pem(),
+            other_pem: (other_certificate.pem(), other_key.serialize_pem()),
+            open,
             seen,
             accepting,
         }
@@ -134,36 +153,49 @@ impl TestServer {
         KubeApi::connect(&kubeconfig, "node-1").unwrap()
     }
 
+    /// The two client certificates with their keys.
+    fn identities(&self) -> [Arc<CertifiedKey>; 2] {
+        let pairs =
+            [(&self.client_pem, &self.client_key_pem), (&self.other_pem.0, &self.other_pem.1)];
+        pairs.map(|(certificate, key)| {
+            let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+            let provider = rustls::crypto::aws_lc_rs::default_provider();
+            Arc::new(CertifiedKey::from_der(chain, key, &provider).unwrap())
+        })
+    }
+
     /// Waits until so many requests have come.
     async fn requests(&self, count: usize) -> Vec<Seen> {
         self.seen.clone().wait_for(|seen| seen.len() >= count).await.unwrap().clone()
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    tls: Arc<ServerConfig>,
-    manner: Manner,
-    log: Arc<watch::Sender<Vec<Seen>>>,
-) {
+async fn accept(listener: TcpListener, tls: Arc<ServerConfig>, manner: Manner, (log, open): Logs) {
     let connections = AtomicUsize::new(0);
     // Connections end with this set, and so with the server.
     let mut serving = tokio::task::JoinSet::new();
     loop {
         let Ok((socket, _)) = listener.accept().await else { return };
         let connection = connections.fetch_add(1, Ordering::Relaxed);
-        let (tls, log) = (Arc::clone(&tls), Arc::clone(&log));
+        let (tls, log, open) = (Arc::clone(&tls), Arc::clone(&log), Arc::clone(&open));
         serving.spawn(async move {
             let Ok(stream) = tokio_rustls::TlsAcceptor::from(tls).accept(socket).await else {
                 return;
             };
-            let client_certificates = stream.get_ref().1.peer_certificates().map_or(0, <[_]>::len);
+            let clients = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
+            open.send_modify(|open| {
+                open.insert(connection);
+            });
             let service = hyper::service::service_fn(move |request| {
-                answer(request, connection, client_certificates, manner, Arc::clone(&log))
+                answer(request, connection, clients.clone(), manner, Arc::clone(&log))
             });
             let _ = auto::Builder::new(TokioExecutor::new())
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
+            open.send_modify(|open| {
+                open.remove(&connection);
+            });
         });
     }
 }
@@ -171,7 +203,7 @@ async fn accept(
 async fn answer(
     request: http::Request<Incoming>,
     connection: usize,
-    client_certificates: usize,
+    clients: Vec<CertificateDer<'static>>,
     manner: Manner,
     log: Arc<watch::Sender<Vec<Seen>>>,
 ) -> Result<http::Response<Answer>, Infallible> {
@@ -181,7 +213,8 @@ async fn answer(
     let seen = Seen {
         connection,
         version: parts.version,
-        client_certificates,
+        client_certificates: clients.len(),
+        client: clients.first().map(|client| client.to_vec()).unwrap_or_default(),
         path: path.clone(),
         headers: parts.headers,
         body: String::from_utf8(body.to_vec()).unwrap(),
@@ -189,6 +222,10 @@ async fn answer(
     log.send_modify(|all| all.push(seen));
     if matches!(manner, Manner::Mute) {
         return std::future::pending().await;
+    }
+    if path.ends_with("/held") {
+        let released = |seen: &Vec<Seen>| seen.iter().any(|seen| seen.path.ends_with("/release"));
+        log.subscribe().wait_for(released).await.unwrap();
     }
     let body = if path.contains("watch=true") {
         let silence = futures::stream::pending::<Result<Frame<Bytes>, Infallible>>();
@@ -263,11 +300,11 @@ async fn watches_spread_over_connections_of_eighty() {
 async fn place_of_an_ended_watch_is_used_again() {
     let server = TestServer::start("127.0.0.1", Manner::Friendly).await;
     let kubeconfig = server.kubeconfig("", &server.certificate_user());
-    let connections = Connections::new(&kubeconfig).unwrap();
+    let connections = Connections::new(&kubeconfig, watch::channel(None).1, None).unwrap();
     let slots: Vec<_> = (0..80).map(|_| connections.watch_slot().unwrap()).collect();
     drop(slots);
     let _slots: Vec<_> = (0..80).map(|_| connections.watch_slot().unwrap()).collect();
-    assert_eq!(connections.watches.lock().unwrap().len(), 1);
+    assert_eq!(connections.clients().watches.len(), 1);
 }
 
 #[tokio::test]
@@ -369,4 +406,63 @@ async fn created_pod_is_sent_to_its_namespace() {
     let seen = &server.requests(1).await[0];
     assert_eq!(seen.path, "/api/v1/namespaces/kube-system/pods?");
     assert_eq!(seen.header(http::header::CONTENT_TYPE), "application/json");
+}
+
+#[tokio::test]
+async fn new_connections_show_the_new_certificate_and_no_request_is_lost() {
+    let server = TestServer::start("127.0.0.1", Manner::Friendly).await;
+    let [first, second] = server.identities();
+    let (identity, shown) = watch::channel(Some(Arc::clone(&first)));
+    let kubeconfig = server.kubeconfig("", &server.certificate_user());
+    let api = KubeApi::connect_as(&kubeconfig, "node-1", shown.clone(), None).unwrap();
+    let following = tokio::spawn(api.clone().follow_identity(shown));
+    api.get_lease().await.unwrap();
+    let under_way = api.clone();
+    let under_way = tokio::spawn(async move { under_way.get_pod("ns", "held").await });
+    let before = server.requests(2).await;
+    assert!(before.iter().all(|seen| seen.client == first.cert[0].to_vec()));
+
+    identity.send_replace(Some(Arc::clone(&second)));
+    let is_new = |seen: &Seen| seen.client == second.cert[0].to_vec();
+    // The change travels through a task.
+    while !server.seen.borrow().last().is_some_and(is_new) {
+        api.get_secret("ns", "x").await.unwrap();
+    }
+    api.get_lease().await.unwrap();
+    let seen = server.seen.borrow().clone();
+    assert!(is_new(&seen[seen.len() - 1]));
+    // The old heartbeats had nothing under way, so that their connection is closed...
+    let (heartbeats, calls) = (before[0].connection, before[1].connection);
+    server.open.clone().wait_for(|open| !open.contains(&heartbeats)).await.unwrap();
+    // ...and that of the calls is open until the last one has its answer.
+    assert!(server.open.borrow().contains(&calls));
+    assert!(!under_way.is_finished());
+    api.get_secret("ns", "release").await.unwrap();
+    under_way.await.unwrap().unwrap();
+    server.open.clone().wait_for(|open| !open.contains(&calls)).await.unwrap();
+    assert!(!following.is_finished());
+    following.abort();
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_code_method_and_server() {
+    let server = TestServer::start("127.0.0.1", Manner::Friendly).await;
+    let (kubernetes_version, own_version) = Default::default();
+    let metrics = NodeMetrics::new("node-1", &BuildFacts { kubernetes_version, own_version });
+    let kubeconfig = server.kubeconfig("", &server.certificate_user());
+    let (_identity, shown) = watch::channel(kubeconfig.certified_key().unwrap());
+    let counted = Some(metrics.api.clone());
+    let api = KubeApi::connect_as(&kubeconfig, "node-1", shown, counted).unwrap();
+    api.get_pod("ns", "web").await.unwrap();
+    api.get_lease().await.unwrap();
+    let host = format!("127.0.0.1:{}", server.address.port());
+    drop(server);
+    while api.get_node().await.is_ok() {}
+    let page = metrics.page(&NodeCounts::default(), jiff::Timestamp::UNIX_EPOCH);
+    for (code, count) in [("200", 2), ("<error>", 1)] {
+        let line = format!(
+            "rest_client_requests_total{{code=\"{code}\",host=\"{host}\",method=\"GET\"}} {count}"
+        );
+        assert!(page.contains(&line), "{line}\n{page}");
+    }
 }

@@ -71,7 +71,7 @@ fn service_that_loses_its_cluster_ip_is_forgotten() {
 }
 
 fn states(steps: Vec<WatchStep<api::ConfigMap>>) -> Vec<bool> {
-    let convert = single_state();
+    let convert = single_state::<api::ConfigMap>();
     steps.into_iter().filter_map(convert).map(|state| state.is_some()).collect()
 }
 

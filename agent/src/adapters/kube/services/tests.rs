@@ -33,6 +33,29 @@ fn node_is_reduced_to_what_the_proxy_looks_at() {
 }
 
 #[test]
+fn node_that_is_about_to_go_is_told() {
+    let cases = [
+        (json!({}), NodeEligibility::Eligible),
+        (
+            json!({"spec": {"taints": [{"key": "other", "effect": "NoSchedule"}]}}),
+            NodeEligibility::Eligible,
+        ),
+        (
+            json!({"spec": {"taints": [{"key": AUTOSCALER_TAINT, "effect": "NoSchedule"}]}}),
+            NodeEligibility::ToBeDeleted,
+        ),
+        (
+            json!({"metadata": {"deletionTimestamp": "2026-11-21T00:00:00Z"}}),
+            NodeEligibility::Deleting,
+        ),
+    ];
+    for (object, expected) in cases {
+        let node: api::Node = serde_json::from_value(object.clone()).unwrap();
+        assert_eq!(node_facts(&node).eligibility, expected, "{object}");
+    }
+}
+
+#[test]
 fn heartbeat_of_the_node_is_not_told_to_the_proxy() {
     let mut convert = node_changes();
     assert!(convert(WatchStep::Applied(node("zone-a", "True"))).is_some());
@@ -64,4 +87,26 @@ fn deletions_carry_the_key() {
         Some(ServiceChange::ServiceDeleted(key.clone()))
     );
     assert_eq!(slice_change(WatchStep::Deleted(slice)), Some(ServiceChange::SliceDeleted(key)));
+}
+
+#[test]
+fn service_networks_are_told_whole_once_they_are_all_known() {
+    let mut convert = service_cidr_changes();
+    let object = |name: &str, cidrs: &[&str]| -> ServiceCIDR {
+        let object = json!({"metadata": {"name": name}, "spec": {"cidrs": cidrs}});
+        serde_json::from_value(object).unwrap()
+    };
+    let told = |cidrs: &[&str]| {
+        let cidrs = cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect();
+        Some(ServiceChange::ServiceCidrsApplied(cidrs))
+    };
+    assert_eq!(convert(WatchStep::Restarted), None);
+    assert_eq!(convert(WatchStep::Applied(object("b", &["10.96.0.0/16", "fd00::/108"]))), None);
+    assert_eq!(convert(WatchStep::Synced), told(&["10.96.0.0/16", "fd00::/108"]));
+    let more = object("a", &["10.97.0.0/16", "odd"]);
+    let all = told(&["10.96.0.0/16", "10.97.0.0/16", "fd00::/108"]);
+    assert_eq!(convert(WatchStep::Applied(more)), all);
+    assert_eq!(convert(WatchStep::Deleted(object("b", &[]))), told(&["10.97.0.0/16"]));
+    assert_eq!(convert(WatchStep::Restarted), None);
+    assert_eq!(convert(WatchStep::Synced), told(&[]));
 }

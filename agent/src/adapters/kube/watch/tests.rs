@@ -72,6 +72,10 @@ impl Server {
 
     /// Starts a watch of ConfigMaps; steps come as short texts.
     fn watch(&self) -> mpsc::Receiver<String> {
+        self.watch_over(self.connections())
+    }
+
+    fn watch_over(&self, connections: Arc<Connections>) -> mpsc::Receiver<String> {
         let (sender, receiver) = mpsc::channel(1);
         let scope = WatchScope {
             path: "/api/v1/configmaps".to_owned(),
@@ -80,7 +84,7 @@ impl Server {
             labels: None,
             trouble: Trouble::Warn,
         };
-        tokio::spawn(watch(self.connections(), scope, sender, |step: WatchStep<ConfigMap>| {
+        tokio::spawn(watch(connections, scope, sender, |step: WatchStep<ConfigMap>| {
             let name = |object: ConfigMap| object.metadata.name.unwrap_or_default();
             Some(match step {
                 WatchStep::Restarted => "restarted".to_owned(),
@@ -305,4 +309,32 @@ async fn watch_ends_with_its_reader() {
     receiver.recv().await.unwrap();
     drop(receiver);
     running.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn watch_moves_to_new_connections_and_loses_nothing() {
+    let server = Server::new(vec![
+        Reply::Open(vec![added("a", 3), bookmark(5, true), added("b", 6)]),
+        Reply::Open(vec![added("c", 7)]),
+    ]);
+    let connections = server.connections();
+    let mut receiver = server.watch_over(Arc::clone(&connections));
+    assert_eq!(steps(&mut receiver, 4).await, ["restarted", "+a", "synced", "+b"]);
+    connections.renew().unwrap();
+    assert_eq!(steps(&mut receiver, 1).await, ["+c"]);
+    let requests = server.requests();
+    assert!(requests[1].ends_with("resourceVersion=6"), "{requests:?}");
+    let times = server.times();
+    assert_eq!(times[1], times[0], "without a pause");
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_state_that_is_on_its_way_is_not_begun_anew_for_new_connections() {
+    let server = Server::new(vec![Reply::Open(vec![added("a", 3)]), Reply::Open(vec![])]);
+    let connections = server.connections();
+    let mut receiver = server.watch_over(Arc::clone(&connections));
+    assert_eq!(steps(&mut receiver, 2).await, ["restarted", "+a"]);
+    connections.renew().unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(server.requests().len(), 1);
 }

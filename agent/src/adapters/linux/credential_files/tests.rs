@@ -13,12 +13,12 @@ fn at(text: &str) -> Timestamp {
 #[test]
 fn pending_key_outlives_a_restart_until_it_is_forgotten() {
     let dir = tempfile::tempdir().unwrap();
-    let files = CredentialFiles::new(dir.path().join("deep/pki"));
+    let files = CredentialFiles::new(dir.path().join("deep/pki"), "kubelet-client");
     assert_eq!(files.pending_key().unwrap(), None);
     files.forget_pending_key().unwrap();
     files.keep_pending_key(&Secret::new("one")).unwrap();
     files.keep_pending_key(&Secret::new("two")).unwrap();
-    let again = CredentialFiles::new(dir.path().join("deep/pki"));
+    let again = CredentialFiles::new(dir.path().join("deep/pki"), "kubelet-client");
     assert_eq!(again.pending_key().unwrap(), Some(Secret::new("two")));
     assert_eq!(mode(&dir.path().join("deep/pki/kubelet-client.key.tmp")), 0o600);
     again.forget_pending_key().unwrap();
@@ -28,7 +28,7 @@ fn pending_key_outlives_a_restart_until_it_is_forgotten() {
 #[test]
 fn link_names_the_newest_credential() {
     let dir = tempfile::tempdir().unwrap();
-    let files = CredentialFiles::new(dir.path());
+    let files = CredentialFiles::new(dir.path(), "kubelet-client");
     files.store(b"cert1", &Secret::new("key1"), at("2026-01-02T03:04:05Z")).unwrap();
     let link = files.store(b"cert2\n", &Secret::new("key2"), at("2026-01-02T03:04:06Z")).unwrap();
     assert_eq!(link, dir.path().join("kubelet-client-current.pem"));
@@ -37,6 +37,12 @@ fn link_names_the_newest_credential() {
     assert_eq!(fs::read(&first).unwrap(), b"cert1\nkey1");
     assert_eq!((mode(&first), mode(&link)), (0o600, 0o600));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "nothing else is left");
+    assert_eq!(files.read_current().unwrap().unwrap(), b"cert2\nkey2");
+    let serving = CredentialFiles::new(dir.path(), "kubelet-server");
+    assert_eq!(serving.read_current().unwrap(), None);
+    let link = serving.store(b"c", &Secret::new("k"), at("2026-01-02T03:04:05Z")).unwrap();
+    assert_eq!(link, dir.path().join("kubelet-server-current.pem"));
+    assert!(dir.path().join("kubelet-server-2026-01-02-03-04-05.pem").exists());
 }
 
 #[test]

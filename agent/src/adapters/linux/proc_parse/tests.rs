@@ -8,7 +8,13 @@ fn meminfo_is_read_in_bytes() {
     let memory = parse_meminfo(text);
     assert_eq!(
         memory,
-        MemInfo { total: 24576 << 10, free: 1 << 20, inactive_file: 512 << 10, swap_total: 0 }
+        MemInfo {
+            total: 24576 << 10,
+            free: 1 << 20,
+            inactive_file: 512 << 10,
+            swap_total: 0,
+            swap_free: 0
+        }
     );
     assert_eq!(parse_meminfo(""), MemInfo::default());
 }
