@@ -12,7 +12,7 @@ use integration::runner::Test;
 use integration::wait::{self, Look};
 use integration::{TestContext, pods};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use crate::LIMIT;
 
@@ -130,20 +130,34 @@ async fn attach_reaches_the_process_of_the_container(context: Arc<TestContext>) 
     let namespace = context.namespace().await?;
     for kubectl in Kubectl::all(&cluster) {
         let name = kubectl.name();
-        // It waits for its input, so nothing is written before somebody is attached.
-        let script = "while read line; do echo got $line; echo well >&2; done";
+        // The runtime takes the input before it hands on the first output, so the input has to
+        // wait until both outputs are attached; that of errors is the last.
+        let script = "(until [ -e /begun ]; do echo ready; echo ready >&2; sleep 0.1; done) & \
+                      while read line; do touch /begun; echo got $line; echo well >&2; done";
         let mut pod = pods::script_pod(&namespace, &name, node.name(), script);
         pod["spec"]["restartPolicy"] = "Never".into();
         pod["spec"]["containers"][0]["stdin"] = true.into();
         pod["spec"]["containers"][0]["stdinOnce"] = true.into();
         pods::run(&cluster, &pod, LIMIT).await?;
-        let args = ["attach", "-i", "-n", &namespace, &name];
-        let ended = kubectl.run(&args, b"one\ntwo\n").await?;
-        ensure!(ended.code == 0, "{name}: {ended:?}");
-        ensure!(ended.text() == "got one\ngot two\n", "{name}: {ended:?}");
-        ensure!(ended.errors.contains("well\nwell\n"), "{name}: {ended:?}");
+        let mut child = kubectl.start(&["attach", "-i", "-n", &namespace, &name])?;
+        let mut input = child.stdin.take().context("no pipe")?;
+        let errors = child.stderr.as_mut().context("no pipe")?;
+        tokio::time::timeout(LIMIT, read_word(errors, "ready")).await??;
+        input.write_all(b"one\ntwo\n").await?;
+        drop(input);
+        let ended = tokio::time::timeout(LIMIT, child.wait_with_output()).await??;
+        ensure!(ended.status.success(), "{name}: {ended:?}");
+        ensure!(without_ready(&ended.stdout) == ["got one", "got two"], "{name}: {ended:?}");
+        let errors = without_ready(&ended.stderr);
+        ensure!(errors.windows(2).any(|two| two == ["well", "well"]), "{name}: {ended:?}");
     }
     Ok(())
+}
+
+/// Lines but those by which a container tells that its outputs are attached.
+fn without_ready(output: &[u8]) -> Vec<&str> {
+    let text = std::str::from_utf8(output).unwrap_or("not UTF-8");
+    text.lines().filter(|line| *line != "ready").collect()
 }
 
 async fn copied_files_are_the_same_on_both_sides(context: Arc<TestContext>) -> Result<()> {
@@ -181,8 +195,11 @@ async fn debug_container_is_attached_to(context: Arc<TestContext>) -> Result<()>
     for kubectl in Kubectl::all(&cluster) {
         let name = kubectl.name();
         let image = format!("--image={BUSYBOX_IMAGE}");
-        // It waits for its input, so nothing is written before somebody is attached.
-        let script = "read line; echo $line; tr '\\0' ' ' < /proc/1/cmdline";
+        // The runtime hands input on before it hands back the first output, and may drop the last
+        // output when the container ends meanwhile. So input waits for output, and the end for
+        // more input.
+        let script = "until read -t 1 line; do echo ready; done; echo $line; \
+                      tr '\\0' ' ' < /proc/1/cmdline; read end";
         let args = [
             "debug",
             "-i",
@@ -202,13 +219,25 @@ async fn debug_container_is_attached_to(context: Arc<TestContext>) -> Result<()>
         // The runtime detaches from a container when its input ends, so that stays open.
         let mut child = kubectl.start(&args)?;
         let mut input = child.stdin.take().context("no pipe")?;
+        let output = child.stdout.as_mut().context("no pipe")?;
+        tokio::time::timeout(LIMIT, read_word(output, "ready")).await??;
         input.write_all(b"hello\n").await?;
+        tokio::time::timeout(LIMIT, read_word(output, "hello\nsleep 4711")).await??;
+        input.write_all(b"end\n").await?;
         let ended = tokio::time::timeout(LIMIT, child.wait_with_output()).await?;
         drop(input);
         let ended = ended?;
-        let text = String::from_utf8_lossy(&ended.stdout);
         ensure!(ended.status.success(), "{name}: {ended:?}");
-        ensure!(text.contains("hello\nsleep 4711"), "{name}: {text}");
+    }
+    Ok(())
+}
+
+/// Reads until a word has come; an error when the output ends without it.
+async fn read_word(output: &mut (impl AsyncRead + Unpin), word: &str) -> Result<()> {
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains(word) {
+        let count = output.read_buf(&mut seen).await?;
+        ensure!(count > 0, "no {word:?} in {:?}", String::from_utf8_lossy(&seen));
     }
     Ok(())
 }
