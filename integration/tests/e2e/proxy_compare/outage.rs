@@ -48,8 +48,10 @@ impl Traffic {
             (Arc::clone(namespaces), Arc::clone(&stop), Arc::clone(&answered));
         let work = move || {
             while !stopped.load(Ordering::Relaxed) {
-                TcpStream::connect_timeout(&address, CONNECT)
-                    .with_context(|| format!("connection to {address}"))?;
+                TcpStream::connect_timeout(&address, CONNECT).with_context(|| {
+                    let after = stopped_after(count.load(Ordering::Relaxed));
+                    format!("connection to {address}, {after}\n{}", evidence(address))
+                })?;
                 count.fetch_add(1, Ordering::Relaxed);
                 thread::sleep(Duration::from_millis(2));
             }
@@ -67,6 +69,52 @@ impl Traffic {
             Err(_) => Err(anyhow::anyhow!("the thread with the connections panicked")),
         }
     }
+}
+
+/// Waits for the first answer. Chains of many services are built before anything leads to them, so
+/// those of a mark say not that packets get anywhere.
+async fn first_answer(host: &ProxyHost, address: SocketAddr) -> Result<()> {
+    wait::until("first answer", AGREE, || async {
+        let namespaces = Arc::clone(host.namespaces());
+        let connect =
+            move || namespaces.run(|| Ok(TcpStream::connect_timeout(&address, CONNECT).map(drop)?));
+        Ok(match tokio::task::spawn_blocking(connect).await? {
+            Ok(()) => Look::Met(()),
+            Err(error) => Look::NotYet(format!("{error:#}")),
+        })
+    })
+    .await
+    .with_context(|| host.tail(15))
+}
+
+fn stopped_after(answered: usize) -> String {
+    let at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let at = at.unwrap_or_default().as_secs_f64() % 86_400.0;
+    format!("after {answered} that were answered, {at:.3} s into the day")
+}
+
+/// What this namespace knows about the way to an address, for somebody who asks why one failed.
+fn evidence(address: SocketAddr) -> String {
+    let address = address.ip().to_string();
+    let looks: [(&str, &[&str]); 3] = [
+        ("ip", &["route", "get", &address]),
+        ("iptables-save", &["-t", "nat"]),
+        ("conntrack", &["-L", "-d", &address]),
+    ];
+    let mut text = String::new();
+    for (tool, args) in looks {
+        let found = std::process::Command::new(tool).args(args).output();
+        let found = found.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        // Of connections, only those that no rule changed tell anything.
+        let lines = found.unwrap_or_else(|error| error.to_string());
+        let lines = lines.lines().filter(|line| match tool {
+            "conntrack" => line.matches(&*address).count() > 1,
+            "iptables-save" => line.contains(&*address) || line.starts_with("-A OUTPUT"),
+            _ => true,
+        });
+        text += &format!("{tool}: {}\n", lines.collect::<Vec<_>>().join("\n"));
+    }
+    text
 }
 
 /// A server in a namespace on a free port, which is returned.
@@ -129,6 +177,9 @@ async fn changes_around_an_absence_of_the_api_server_end_in_the_right_rules(
     let service = cluster.get_json(&fixture.service("untouched")).await?;
     let address = service["spec"]["clusterIP"].as_str().context("no address")?.parse()?;
     let address = SocketAddr::new(address, 80);
+    for host in &hosts {
+        first_answer(host, address).await?;
+    }
     let traffic = hosts.each_ref().map(|host| Traffic::start(host.namespaces(), address));
 
     // The API server goes while endpoints change.
@@ -175,8 +226,8 @@ async fn changes_around_an_absence_of_the_api_server_end_in_the_right_rules(
         Ok(if found.is_empty() { Look::Met(()) } else { Look::NotYet(found) })
     })
     .await?;
-    for (traffic, what) in traffic.into_iter().zip(["iptables", "nftables"]) {
-        let answered = traffic.end().with_context(|| what.to_owned())?;
+    for ((traffic, what), host) in traffic.into_iter().zip(["iptables", "nftables"]).zip(&hosts) {
+        let answered = traffic.end().with_context(|| format!("{what}\n{}", host.tail(40)))?;
         ensure!(answered > 100, "{what}: only {answered} connections");
     }
     fixture.end().await
