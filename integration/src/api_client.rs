@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use reqwest::{Certificate, Client, Method, StatusCode};
+use reqwest::{Certificate, Client, Method, Response, StatusCode};
 use serde_json::Value;
 
 use crate::pki::{Identity, Pki};
@@ -177,17 +177,23 @@ impl ApiClient {
     pub async fn watch(&self, path: &str) -> Result<Watch> {
         let joint = if path.contains('?') { '&' } else { '?' };
         let url = format!("{}{path}{joint}watch=1", self.server);
-        let response =
-            self.client.get(url).send().await.with_context(|| format!("watch {path}"))?;
-        let status = response.status();
-        if !status.is_success() {
-            let content = response.bytes().await.unwrap_or_default();
-            return Err(
-                anyhow::Error::new(refusal(status, &content)).context(format!("watch {path}"))
-            );
-        }
-        Ok(Watch::follow(response, Instant::now()))
+        let client = self.client.clone();
+        let response = open_watch(&client, &url).await?;
+        Ok(Watch::follow(response, move |version| {
+            let (client, url) = (client.clone(), format!("{url}&resourceVersion={version}"));
+            async move { open_watch(&client, &url).await }
+        }))
     }
+}
+
+async fn open_watch(client: &Client, url: &str) -> Result<Response> {
+    let response = client.get(url).send().await.with_context(|| format!("watch {url}"))?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let content = response.bytes().await.unwrap_or_default();
+    Err(anyhow::Error::new(refusal(status, &content)).context(format!("watch {url}")))
 }
 
 fn refusal(status: StatusCode, content: &[u8]) -> Refused {

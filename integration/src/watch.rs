@@ -43,15 +43,21 @@ impl Drop for Watch {
 }
 
 impl Watch {
-    pub(crate) fn follow(response: Response, started: Instant) -> Self {
+    /// Follows a watch that the server has accepted. One that the server ends, as it does with
+    /// watchers that are too slow for it, goes on by `reopen` from the version seen last.
+    pub(crate) fn follow<F, R>(response: Response, reopen: F) -> Self
+    where
+        F: Fn(String) -> R + Send + 'static,
+        R: Future<Output = Result<Response>> + Send,
+    {
         // Unbounded, so that a test that looks late still gets true arrival times.
         let (sender, events) = mpsc::unbounded_channel();
         let reader = tokio::spawn(async move {
-            if let Err(error) = read(response, &sender).await {
+            if let Err(error) = read_on(response, reopen, &sender).await {
                 let _ = sender.send(Err(error));
             }
         });
-        Self { events, reader, started }
+        Self { events, reader, started: Instant::now() }
     }
 
     /// The next event; errors when none comes within `limit` or the watch has ended.
@@ -96,8 +102,28 @@ fn describe(event: &WatchEvent) -> String {
     format!("{} {} {}", event.kind, event.name(), event.object["status"])
 }
 
+async fn read_on<F, R>(
+    mut response: Response,
+    reopen: F,
+    sender: &mpsc::UnboundedSender<Result<WatchEvent>>,
+) -> Result<()>
+where
+    F: Fn(String) -> R,
+    R: Future<Output = Result<Response>>,
+{
+    let mut version = 0;
+    loop {
+        read(response, &mut version, sender).await?;
+        if version == 0 {
+            return Ok(());
+        }
+        response = reopen(version.to_string()).await?;
+    }
+}
+
 async fn read(
     mut response: Response,
+    newest: &mut u64,
     sender: &mpsc::UnboundedSender<Result<WatchEvent>>,
 ) -> Result<()> {
     let mut pending = Vec::new();
@@ -109,12 +135,16 @@ async fn read(
             let mut value: Value = serde_json::from_slice(&line).context("event of a watch")?;
             let kind = value["type"].as_str().unwrap_or_default().to_owned();
             let object = value["object"].take();
-            match kind.as_str() {
-                "ERROR" => return Err(anyhow!("the watch was ended: {object}")),
-                "BOOKMARK" => {}
-                _ => {
-                    let _ = sender.send(Ok(WatchEvent { at, kind, object }));
-                }
+            if kind == "ERROR" {
+                return Err(anyhow!("the watch was ended: {object}"));
+            }
+            // The objects that were there first come in the order of their names.
+            let version = object["metadata"]["resourceVersion"].as_str();
+            let version =
+                version.and_then(|version| version.parse::<u64>().ok()).unwrap_or_default();
+            *newest = version.max(*newest);
+            if kind != "BOOKMARK" {
+                let _ = sender.send(Ok(WatchEvent { at, kind, object }));
             }
         }
     }
