@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use cri_proto::runtime::v1::{ContainerConfig, PodSandboxConfig};
 use jiff::Timestamp;
 
-use crate::model::{Container, ContainerId, PodUid, Sandbox, SandboxId, SandboxState};
+use crate::model::{
+    Container, ContainerId, PodUid, RuntimeFeatures, Sandbox, SandboxId, SandboxState,
+};
 
 /// Why a call to the runtime gave no answer we can use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,8 +127,7 @@ pub struct RuntimeCondition {
 pub struct RuntimeStatus {
     pub runtime: RuntimeCondition,
     pub network: RuntimeCondition,
-    /// Names of the runtime handlers; the default one is the empty name.
-    pub handlers: Vec<String>,
+    pub features: RuntimeFeatures,
 }
 
 /// Who the runtime is, for `status.nodeInfo.containerRuntimeVersion` (`name://version`).

@@ -149,6 +149,11 @@ impl Pod {
         &self.ephemeral
     }
 
+    /// `runtimeClassName`; `None` for the runtime's default handler.
+    pub fn runtime_class(&self) -> Option<&str> {
+        self.spec().runtime_class_name.as_deref().filter(|name| !name.is_empty())
+    }
+
     /// The container whose processes an ephemeral container is to see; `None` when it names none.
     pub fn ephemeral_target(&self, name: &str) -> Option<&str> {
         let mut listed = self.spec().ephemeral_containers.iter().flatten();

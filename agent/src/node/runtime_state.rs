@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::boundary::{LocalImage, RuntimeCondition, RuntimeStatus, RuntimeVersion};
+use crate::model::RuntimeFeatures;
 
 /// The runtime is down when it was not ready for this long (kubelet v1.36).
 const DOWN_AFTER: Duration = Duration::from_secs(30);
@@ -23,7 +24,8 @@ pub struct RuntimeReport {
     pub runtime_problem: Option<String>,
     /// The runtime says its network is not ready.
     pub network_problem: Option<String>,
-    pub handlers: Vec<String>,
+    /// `None` until the runtime was ready for the first time.
+    pub features: Option<RuntimeFeatures>,
     /// `None` until the runtime answered.
     pub version: Option<RuntimeVersion>,
     /// `None` until listed for the first time.
@@ -38,7 +40,7 @@ impl Default for RuntimeReport {
             silence: Some("container runtime status check may not have completed yet".to_owned()),
             runtime_problem: None,
             network_problem: Some("network state unknown".to_owned()),
-            handlers: Vec::new(),
+            features: None,
             version: None,
             images: None,
         }
@@ -53,7 +55,7 @@ impl RuntimeReport {
         self.runtime_problem = not_ready("container runtime", "Runtime", &status.runtime);
         if self.runtime_problem.is_none() {
             self.ready_at = Some(now);
-            self.handlers.clone_from(&status.handlers);
+            self.features = Some(status.features.clone());
         }
         self.aged(now)
     }

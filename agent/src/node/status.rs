@@ -2,7 +2,7 @@
 //!
 //! Source: kubelet v1.36 `pkg/kubelet/nodestatus/setters.go`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use super::addresses::{node_addresses, published_ips};
 use super::conditions::{self, Pressure};
 use crate::boundary::{LocalImage, MachineIdentity, RuntimeVersion};
 use crate::model::resources::{CPU, EPHEMERAL_STORAGE, HUGE_PAGES_PREFIX, MEMORY, PODS, Resources};
+use crate::model::{HandlerFeatures, RuntimeFeatures};
 
 /// At most so many names of one image are published (kubelet v1.36).
 const NAMES_PER_IMAGE: usize = 5;
@@ -37,7 +38,8 @@ pub struct StatusInputs<'a> {
     /// Addresses that are published already come from a cloud provider and stay.
     pub keep_addresses: bool,
     pub runtime: Option<&'a RuntimeVersion>,
-    pub runtime_handlers: &'a [String],
+    /// `None` while the runtime has not told any; the published ones then stay.
+    pub features: Option<&'a RuntimeFeatures>,
     /// `None` while the runtime has not listed any; the published ones then stay.
     pub images: Option<&'a [LocalImage]>,
     /// `nodeStatusMaxImages`; negative is all.
@@ -73,8 +75,11 @@ pub fn node_status(existing: &api::NodeStatus, inputs: &StatusInputs<'_>) -> api
     if let Some(images) = inputs.images {
         status.images = Some(published_images(images, inputs.max_images));
     }
-    if inputs.runtime.is_some() {
-        status.runtime_handlers = runtime_handlers(inputs.runtime_handlers);
+    if let Some(features) = inputs.features {
+        status.runtime_handlers = runtime_handlers(features);
+        if let Some(policy) = features.supplemental_groups_policy {
+            status.features = Some(api::NodeFeatures { supplemental_groups_policy: Some(policy) });
+        }
     }
     status
 }
@@ -166,12 +171,16 @@ fn published_images(images: &[LocalImage], limit: i32) -> Vec<api::ContainerImag
     sorted.into_iter().take(limit).map(publish).collect()
 }
 
-fn runtime_handlers(names: &[String]) -> Option<Vec<api::NodeRuntimeHandler>> {
-    let sorted: BTreeSet<&String> = names.iter().collect();
-    let handlers: Vec<_> = sorted
-        .into_iter()
-        .map(|name| api::NodeRuntimeHandler { name: Some(name.clone()), features: None })
-        .collect();
+/// By name.
+fn runtime_handlers(features: &RuntimeFeatures) -> Option<Vec<api::NodeRuntimeHandler>> {
+    let publish = |(name, can): (&String, &HandlerFeatures)| api::NodeRuntimeHandler {
+        name: Some(name.clone()),
+        features: Some(api::NodeRuntimeHandlerFeatures {
+            recursive_read_only_mounts: Some(can.recursive_read_only_mounts),
+            user_namespaces: Some(can.user_namespaces),
+        }),
+    };
+    let handlers: Vec<_> = features.handlers.iter().map(publish).collect();
     (!handlers.is_empty()).then_some(handlers)
 }
 

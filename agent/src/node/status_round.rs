@@ -278,7 +278,7 @@ impl StatusRound {
             ips: &sighting.ips,
             keep_addresses: config.node.external_cloud_provider,
             runtime: report.version.as_ref(),
-            runtime_handlers: &report.handlers,
+            features: report.features.as_ref(),
             images: report.images.as_deref().map(Vec::as_slice),
             max_images: config.node.status_max_images,
             kubelet_version: &config.kubelet_version,

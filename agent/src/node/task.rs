@@ -79,14 +79,18 @@ impl NodeTask {
     async fn follow_runtime(&self) {
         let mut report = self.report.subscribe();
         loop {
-            let (runtime, network) = {
+            let (runtime, network, features) = {
                 let report = report.borrow_and_update();
                 let silence = report.silence.clone();
                 let network = report.network_problem.clone();
-                (report.blocking_problem().map(str::to_owned), network.or(silence))
+                let runtime = report.blocking_problem().map(str::to_owned);
+                (runtime, network.or(silence), report.features.clone())
             };
             self.view.send_if_modified(|view| {
-                let changed = view.runtime_problem != runtime || view.network_problem != network;
+                let changed = view.runtime_problem != runtime
+                    || view.network_problem != network
+                    || view.features != features;
+                view.features = features;
                 view.runtime_problem = runtime;
                 view.network_problem = network;
                 changed

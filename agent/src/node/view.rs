@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as api;
 
+use crate::model::RuntimeFeatures;
 use crate::model::resources::{self, Resources};
 
 /// The Node as noded last saw it, published by `node/task`.
@@ -24,6 +25,8 @@ pub struct NodeView {
     pub pod_cidrs: Vec<String>,
     /// Condition types of the pressures the node is under.
     pub pressures: Vec<&'static str>,
+    /// What the runtime can do; `None` until it was ready for the first time.
+    pub features: Option<RuntimeFeatures>,
     /// `None` when the runtime's network is ready, else why not.
     pub network_problem: Option<String>,
     /// `None` when the runtime is ready, else why not.

@@ -21,7 +21,8 @@ use crate::boundary::{
     RuntimeError, RuntimeFacts, RuntimeStatus, RuntimeVersion, Sandboxes,
 };
 use crate::model::{
-    Container, ContainerId, ContainerState, Exit, PodUid, Sandbox, SandboxId, SandboxState,
+    Container, ContainerId, ContainerState, Exit, HandlerFeatures, PodUid, RuntimeFeatures,
+    Sandbox, SandboxId, SandboxState,
 };
 use crate::podworker::WallClock;
 
@@ -513,7 +514,11 @@ impl RuntimeFacts for FakeRuntime {
     async fn status(&self) -> Result<RuntimeStatus, RuntimeError> {
         self.begin("status", "")?;
         let ready = RuntimeCondition { ready: true, reason: String::new(), message: String::new() };
-        Ok(RuntimeStatus { runtime: ready.clone(), network: ready, handlers: vec![String::new()] })
+        let features = RuntimeFeatures {
+            handlers: [(String::new(), HandlerFeatures::default())].into(),
+            supplemental_groups_policy: Some(false),
+        };
+        Ok(RuntimeStatus { runtime: ready.clone(), network: ready, features })
     }
 
     async fn cgroup_driver(&self) -> Result<CgroupDriver, RuntimeError> {

@@ -10,8 +10,8 @@ use crate::boundary::{
     ListedContainer, ListedSandbox, ListedState, LocalImage, RuntimeCondition, RuntimeStatus,
 };
 use crate::model::{
-    Container, ContainerId, ContainerState, ContainerUser, Exit, PodUid, Sandbox, SandboxId,
-    SandboxState,
+    Container, ContainerId, ContainerState, ContainerUser, Exit, HandlerFeatures, PodUid,
+    RuntimeFeatures, Sandbox, SandboxId, SandboxState,
 };
 
 #[cfg(test)]
@@ -169,13 +169,22 @@ pub(super) fn runtime_status(response: cri::StatusResponse) -> RuntimeStatus {
             },
         )
     };
-    let mut handlers: Vec<String> =
-        response.runtime_handlers.iter().map(|handler| handler.name.clone()).collect();
-    handlers.sort();
+    let handlers = response.runtime_handlers.into_iter().map(|handler| {
+        let can = handler.features.unwrap_or_default();
+        let features = HandlerFeatures {
+            recursive_read_only_mounts: can.recursive_read_only_mounts,
+            user_namespaces: can.user_namespaces,
+        };
+        (handler.name, features)
+    });
+    let policy = response.features.map(|features| features.supplemental_groups_policy);
     RuntimeStatus {
         runtime: condition("RuntimeReady"),
         network: condition("NetworkReady"),
-        handlers,
+        features: RuntimeFeatures {
+            handlers: handlers.collect(),
+            supplemental_groups_policy: policy,
+        },
     }
 }
 

@@ -9,7 +9,10 @@ fn status([runtime, network]: [bool; 2]) -> RuntimeStatus {
     RuntimeStatus {
         runtime: condition(runtime),
         network: condition(network),
-        handlers: vec!["runc".into()],
+        features: RuntimeFeatures {
+            supplemental_groups_policy: Some(runtime),
+            ..RuntimeFeatures::default()
+        },
     }
 }
 
@@ -61,5 +64,7 @@ fn runtime_that_says_it_is_not_ready_is_down_in_time() {
         .answered(&status([true, true]), at(0))
         .answered(&status([false, true]), at(30));
     assert_eq!(report.problems(None).len(), 2);
-    assert_eq!(report.handlers, ["runc"]);
+    // What it says in that state does not count.
+    let policy = report.features.and_then(|features| features.supplemental_groups_policy);
+    assert_eq!(policy, Some(true));
 }

@@ -42,7 +42,7 @@ fn build<'a>(existing: Value, change: impl FnOnce(&mut StatusInputs<'a>)) -> Val
         ips,
         keep_addresses: false,
         runtime: Some(runtime),
-        runtime_handlers: &[],
+        features: None,
         images: Some(&[]),
         max_images: 50,
         kubelet_version: "v1.36.3",
@@ -156,13 +156,32 @@ fn greatest_images_are_published_with_digests_first() {
 }
 
 #[test]
-fn runtime_handlers_are_sorted() {
-    let names = ["runc", "", "gvisor"].map(String::from);
-    let status = build(json!({}), |inputs| inputs.runtime_handlers = &names);
+fn handlers_and_features_are_published_as_the_runtime_tells_them() {
+    let both = HandlerFeatures { recursive_read_only_mounts: true, user_namespaces: true };
+    let handlers = [("runc", both), ("", both), ("gvisor", HandlerFeatures::default())];
+    let features = RuntimeFeatures {
+        handlers: handlers.map(|(name, can)| (name.to_owned(), can)).into(),
+        supplemental_groups_policy: Some(true),
+    };
+    let status = build(json!({}), |inputs| inputs.features = Some(&features));
+    let both = json!({"recursiveReadOnlyMounts": true, "userNamespaces": true});
+    let none = json!({"recursiveReadOnlyMounts": false, "userNamespaces": false});
     assert_eq!(
         status["runtimeHandlers"],
-        json!([{"name": ""}, {"name": "gvisor"}, {"name": "runc"}])
+        json!([
+            {"name": "", "features": both},
+            {"name": "gvisor", "features": none},
+            {"name": "runc", "features": both},
+        ])
     );
+    assert_eq!(status["features"], json!({"supplementalGroupsPolicy": true}));
+    // While the runtime is silent, what is published stays.
+    let kept = build(status.clone(), |_| {});
+    assert_eq!(kept["runtimeHandlers"], status["runtimeHandlers"]);
+    // A runtime of before 2.0 tells neither.
+    let old = RuntimeFeatures::default();
+    let status = build(json!({}), |inputs| inputs.features = Some(&old));
+    assert_eq!((&status["runtimeHandlers"], &status["features"]), (&Value::Null, &Value::Null));
 }
 
 #[test]

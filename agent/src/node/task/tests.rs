@@ -13,6 +13,7 @@ use crate::boundary::{
 use crate::config::Limits;
 use crate::config::resolve::{Surroundings, resolve};
 use crate::events::EventsTask;
+use crate::model::RuntimeFeatures;
 use crate::testing::fake_api::FakeApi;
 use crate::testing::fake_host::FakeMachine;
 
@@ -31,7 +32,7 @@ fn runtime_status(network: bool) -> Result<RuntimeStatus, RuntimeError> {
     Ok(RuntimeStatus {
         runtime: condition(true),
         network: condition(network),
-        handlers: vec!["runc".into()],
+        features: RuntimeFeatures::default(),
     })
 }
 

@@ -40,6 +40,35 @@ fn missing_condition_is_not_ready() {
 }
 
 #[test]
+fn features_are_taken_where_the_runtime_tells_them() {
+    let handler = |name: &str, user_namespaces| cri::RuntimeHandler {
+        name: name.to_owned(),
+        features: Some(cri::RuntimeHandlerFeatures {
+            user_namespaces,
+            ..cri::RuntimeHandlerFeatures::default()
+        }),
+    };
+    let silent = cri::RuntimeHandler { name: "old".to_owned(), features: None };
+    let status = runtime_status(cri::StatusResponse {
+        runtime_handlers: vec![handler("", true), handler("other", false), silent],
+        features: Some(cri::RuntimeFeatures {
+            supplemental_groups_policy: true,
+            ..cri::RuntimeFeatures::default()
+        }),
+        ..cri::StatusResponse::default()
+    });
+    let features = status.features;
+    assert_eq!(features.supplemental_groups_policy, Some(true));
+    assert_eq!(features.handlers.keys().collect::<Vec<_>>(), ["", "old", "other"]);
+    assert!(features.of_handler("").user_namespaces);
+    for name in ["other", "old", "unknown"] {
+        assert_eq!(features.of_handler(name), HandlerFeatures::default(), "{name}");
+    }
+    let old = runtime_status(cri::StatusResponse::default()).features;
+    assert_eq!(old, RuntimeFeatures::default());
+}
+
+#[test]
 fn all_addresses_of_a_sandbox_are_taken() {
     let status = cri::PodSandboxStatus {
         network: Some(cri::PodSandboxNetworkStatus {
