@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenReviewStatus};
 use k8s_openapi::api::authorization::v1::{SubjectAccessReviewSpec, SubjectAccessReviewStatus};
 use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::api::node::v1::RuntimeClass;
 use tokio::sync::mpsc;
 
 use crate::boundary::{ApiError, AuthnApi, BearerToken, EnvService, EventSink, ObjectsApi};
@@ -46,6 +47,17 @@ impl ObjectsApi for Standalone {
 
     fn watch_secret(&self, _: &str, _: &str) -> mpsc::Receiver<Option<Arc<api::Secret>>> {
         silent()
+    }
+
+    /// There are none, so that a pod which names one is told so at once.
+    fn watch_runtime_class(&self, _: &str) -> mpsc::Receiver<Option<Arc<RuntimeClass>>> {
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            // Whoever asked may be gone.
+            let _ = sender.send(None).await;
+            sender.closed().await;
+        });
+        receiver
     }
 
     async fn services_in(&self, _: &str) -> Option<Vec<EnvService>> {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::api::node::v1::RuntimeClass;
 use tokio::sync::mpsc;
 
 use crate::model::PodUid;
@@ -120,6 +121,8 @@ pub trait ObjectsApi: Send + Sync {
     /// Watches one Secret by name, as [`Self::watch_config_map`] does.
     fn watch_secret(&self, namespace: &str, name: &str)
     -> mpsc::Receiver<Option<Arc<api::Secret>>>;
+    /// Watches one RuntimeClass by name, as [`Self::watch_config_map`] does.
+    fn watch_runtime_class(&self, name: &str) -> mpsc::Receiver<Option<Arc<RuntimeClass>>>;
     /// Services of the namespace that have a cluster IP, from a watch that starts with the first
     /// call. Waits for the first list; `None` when it does not come within 10 s.
     async fn services_in(&self, namespace: &str) -> Option<Vec<EnvService>>;

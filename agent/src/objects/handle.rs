@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::api::node::v1::RuntimeClass;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::references::{References, pod_references};
@@ -16,7 +17,7 @@ use crate::model::{Pod, PodUid};
 /// tries again on its next turn.
 const FIRST_STATE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Namespace and name.
+/// Namespace, empty for objects of the whole cluster, and name.
 pub(super) type Key = (String, String);
 
 pub(super) enum Request {
@@ -24,6 +25,7 @@ pub(super) enum Request {
     Unregister { uid: PodUid },
     ConfigMap { key: Key, reply: Reply<api::ConfigMap> },
     Secret { key: Key, reply: Reply<api::Secret> },
+    RuntimeClass { key: Key, reply: Reply<RuntimeClass> },
 }
 
 /// Cheap to clone.
@@ -79,6 +81,14 @@ impl ObjectsHandle {
         let request = Request::Secret { key, reply };
         let asked = self.ask(request, answer, (ObjectKind::Secret, namespace, name));
         asked.await.map(SecretObject::from)
+    }
+
+    /// The newest known state; waits for the first one.
+    pub async fn runtime_class(&self, name: &str) -> Result<Arc<RuntimeClass>, ObjectError> {
+        let key = (String::new(), name.to_owned());
+        let (reply, answer) = oneshot::channel();
+        let request = Request::RuntimeClass { key, reply };
+        self.ask(request, answer, (ObjectKind::RuntimeClass, "", name)).await
     }
 
     async fn ask<T>(

@@ -1,4 +1,4 @@
-//! Pure. Which ConfigMaps and Secrets a pod refers to.
+//! Pure. Which ConfigMaps, Secrets and RuntimeClass a pod refers to.
 
 use std::collections::BTreeSet;
 
@@ -6,18 +6,20 @@ use k8s_openapi::api::core::v1 as api;
 
 use crate::model::Pod;
 
-/// Names in the pod's namespace.
+/// Names in the pod's namespace, and of its RuntimeClass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct References {
     pub config_maps: BTreeSet<String>,
     pub secrets: BTreeSet<String>,
+    pub runtime_class: Option<String>,
 }
 
-/// Everything the pod's volumes and environments refer to, and its pull secrets. Volumes that no
+/// Everything the pod's volumes and environments refer to, its pull secrets and its class. Volumes that no
 /// container mounts are left out, for they are not mounted either.
 pub fn pod_references(pod: &Pod) -> References {
     let spec = pod.spec();
-    let mut found = References::default();
+    let mut found =
+        References { runtime_class: pod.runtime_class().map(str::to_owned), ..Default::default() };
     for secret in spec.image_pull_secrets.iter().flatten() {
         add_name(&mut found.secrets, &secret.name);
     }

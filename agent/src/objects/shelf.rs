@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::api::node::v1::RuntimeClass;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -52,6 +53,20 @@ impl Kind for api::Secret {
 
     fn is_immutable(&self) -> bool {
         self.immutable == Some(true)
+    }
+}
+
+/// Its namespace is empty.
+impl Kind for RuntimeClass {
+    const KIND: ObjectKind = ObjectKind::RuntimeClass;
+
+    fn watch(api: &dyn ObjectsApi, (_, name): &Key) -> mpsc::Receiver<State<Self>> {
+        api.watch_runtime_class(name)
+    }
+
+    /// Its handler is, but a class can be deleted and made anew.
+    fn is_immutable(&self) -> bool {
+        false
     }
 }
 

@@ -1,10 +1,11 @@
-//! Owns the cache of ConfigMaps and Secrets.
+//! Owns the cache of objects.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::api::node::v1::RuntimeClass;
 use tokio::sync::{broadcast, mpsc};
 
 use super::handle::{Key, ObjectsHandle, Request};
@@ -31,6 +32,7 @@ pub struct ObjectsTask {
     pods: HashMap<PodUid, (String, References)>,
     maps: Shelf<api::ConfigMap>,
     secrets: Shelf<api::Secret>,
+    classes: Shelf<RuntimeClass>,
 }
 
 /// The handle, the task to run, and for the volumes slice the pods whose objects have changed.
@@ -45,7 +47,8 @@ pub fn new(api: Arc<dyn ObjectsApi>) -> (ObjectsHandle, ObjectsTask, mpsc::Recei
         workers: workers.clone(),
         pods: HashMap::new(),
         maps: Shelf::new(Arc::clone(&api)),
-        secrets: Shelf::new(api),
+        secrets: Shelf::new(Arc::clone(&api)),
+        classes: Shelf::new(api),
     };
     (ObjectsHandle::new(sender, workers), task, changes)
 }
@@ -63,6 +66,7 @@ impl ObjectsTask {
                 },
                 key = self.maps.changed() => self.tell(ObjectKind::ConfigMap, &key),
                 key = self.secrets.changed() => self.tell(ObjectKind::Secret, &key),
+                key = self.classes.changed() => self.tell(ObjectKind::RuntimeClass, &key),
                 _ = sweep.tick() => self.forget_idle(),
             }
         }
@@ -77,26 +81,36 @@ impl ObjectsTask {
                 for key in keys(&namespace, &references.secrets) {
                     self.secrets.keep(key);
                 }
+                references.runtime_class.iter().for_each(|name| self.classes.keep(class_key(name)));
                 self.pods.insert(uid, (namespace, references));
             }
             Request::Unregister { uid } => {
                 let Some((namespace, references)) = self.pods.remove(&uid) else { return };
                 keys(&namespace, &references.config_maps).for_each(|key| self.maps.touch(&key));
                 keys(&namespace, &references.secrets).for_each(|key| self.secrets.touch(&key));
+                references
+                    .runtime_class
+                    .iter()
+                    .for_each(|name| self.classes.touch(&class_key(name)));
             }
             Request::ConfigMap { key, reply } => self.maps.ask(key, reply),
             Request::Secret { key, reply } => self.secrets.ask(key, reply),
+            Request::RuntimeClass { key, reply } => self.classes.ask(key, reply),
         }
     }
 
     /// Tells the pods that refer to a changed object.
     fn tell(&self, kind: ObjectKind, key: &Key) {
         for (uid, (namespace, references)) in &self.pods {
-            let names = match kind {
-                ObjectKind::ConfigMap => &references.config_maps,
-                ObjectKind::Secret => &references.secrets,
+            let (place, name) = key;
+            let concerned = match kind {
+                ObjectKind::ConfigMap => {
+                    namespace == place && references.config_maps.contains(name)
+                }
+                ObjectKind::Secret => namespace == place && references.secrets.contains(name),
+                ObjectKind::RuntimeClass => references.runtime_class.as_ref() == Some(name),
             };
-            if *namespace == key.0 && names.contains(&key.1) {
+            if concerned {
                 let _ = self.volumes.try_send(uid.clone());
                 let _ = self.workers.send(uid.clone());
             }
@@ -105,13 +119,20 @@ impl ObjectsTask {
 
     fn forget_idle(&mut self) {
         let (mut maps, mut secrets) = (HashSet::new(), HashSet::new());
+        let mut classes = HashSet::new();
         for (namespace, references) in self.pods.values() {
             maps.extend(keys(namespace, &references.config_maps));
             secrets.extend(keys(namespace, &references.secrets));
+            classes.extend(references.runtime_class.as_deref().map(class_key));
         }
         self.maps.forget_idle(&maps);
         self.secrets.forget_idle(&secrets);
+        self.classes.forget_idle(&classes);
     }
+}
+
+fn class_key(name: &str) -> Key {
+    (String::new(), name.to_owned())
 }
 
 fn keys<'a>(namespace: &'a str, names: &'a BTreeSet<String>) -> impl Iterator<Item = Key> + 'a {

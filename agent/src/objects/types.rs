@@ -61,6 +61,7 @@ pub struct ObjectSet {
 pub enum ObjectKind {
     ConfigMap,
     Secret,
+    RuntimeClass,
 }
 
 impl ObjectKind {
@@ -69,6 +70,7 @@ impl ObjectKind {
         match self {
             Self::ConfigMap => "configmap",
             Self::Secret => "secret",
+            Self::RuntimeClass => "runtimeclass.node.k8s.io",
         }
     }
 }
@@ -78,7 +80,7 @@ impl ObjectKind {
 pub enum ObjectError {
     #[error("{} \"{name}\" not found", kind.resource())]
     NotFound { kind: ObjectKind, namespace: String, name: String },
-    #[error("cannot get {} {namespace}/{name}", kind.resource())]
+    #[error("cannot get {} {}", kind.resource(), place(.namespace, .name))]
     Api {
         kind: ObjectKind,
         namespace: String,
@@ -87,10 +89,15 @@ pub enum ObjectError {
         source: ApiError,
     },
     /// The API server has not said within the deadline whether it exists.
-    #[error("timed out waiting for {} {namespace}/{name}", kind.resource())]
+    #[error("timed out waiting for {} {}", kind.resource(), place(.namespace, .name))]
     TimedOut { kind: ObjectKind, namespace: String, name: String },
     #[error("the object cache has ended")]
     CacheEnded,
+}
+
+/// Where an object is; one of the whole cluster has no namespace.
+fn place(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }
 
 impl ObjectError {

@@ -67,7 +67,7 @@ pub(super) struct Lines {
     pub notes: mpsc::Sender<Note>,
 }
 
-/// What became of the ConfigMaps and Secrets of the pod.
+/// What became of the objects of the pod: ConfigMaps, Secrets, its RuntimeClass.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Objects {
     Same,
@@ -227,7 +227,7 @@ impl Worker {
         respecified || !self.postpone_look()
     }
 
-    /// A ConfigMap or Secret of the pod has changed: what failed for want of it is tried again.
+    /// An object of the pod has changed: what failed for want of it is tried again.
     /// Whether that calls for a turn at once.
     fn retry_config(&mut self) -> bool {
         self.objects = Objects::Changed;
@@ -237,6 +237,10 @@ impl Worker {
             }
         }
         self.holds.steps.remove(&Step::Volumes);
+        // A sandbox that was made rests too, lest it be made twice.
+        if self.announced.troubles.contains_key(&Trouble::Sandbox) {
+            self.holds.steps.remove(&Step::Sandbox);
+        }
         !self.postpone_look()
     }
 

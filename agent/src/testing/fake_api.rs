@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
@@ -41,6 +42,7 @@ struct State {
     config_maps: BTreeMap<Name, Arc<api::ConfigMap>>,
     secrets: BTreeMap<Name, api::Secret>,
     service_accounts: BTreeMap<Name, api::ServiceAccount>,
+    runtime_classes: BTreeMap<String, Arc<RuntimeClass>>,
     services: BTreeMap<String, Vec<EnvService>>,
     events: BTreeMap<Name, api::Event>,
     calls: Vec<String>,
@@ -185,6 +187,11 @@ impl FakeApi {
             object.metadata.resource_version = Some(version);
             state.secrets.insert(name_of(&object.metadata), object);
         });
+    }
+
+    pub fn put_runtime_class(&self, object: RuntimeClass) {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        self.change(|state, _| state.runtime_classes.insert(name, Arc::new(object)));
     }
 
     pub fn put_service_account(&self, object: api::ServiceAccount) {

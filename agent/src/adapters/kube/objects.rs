@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use k8s_openapi::Metadata;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::api::{GetParams, PostParams, Request};
@@ -74,7 +75,7 @@ impl ObjectsApi for KubeApi {
         namespace: &str,
         name: &str,
     ) -> mpsc::Receiver<Option<Arc<api::ConfigMap>>> {
-        self.watch_one("configmap", namespace, name)
+        self.watch_one("configmap", Some(namespace), name)
     }
 
     fn watch_secret(
@@ -82,7 +83,11 @@ impl ObjectsApi for KubeApi {
         namespace: &str,
         name: &str,
     ) -> mpsc::Receiver<Option<Arc<api::Secret>>> {
-        self.watch_one("secret", namespace, name)
+        self.watch_one("secret", Some(namespace), name)
+    }
+
+    fn watch_runtime_class(&self, name: &str) -> mpsc::Receiver<Option<Arc<RuntimeClass>>> {
+        self.watch_one("runtimeclass", None, name)
     }
 
     async fn services_in(&self, namespace: &str) -> Option<Vec<EnvService>> {
@@ -121,7 +126,7 @@ impl KubeApi {
     fn watch_one<T>(
         &self,
         kind: &str,
-        namespace: &str,
+        namespace: Option<&str>,
         name: &str,
     ) -> mpsc::Receiver<Option<Arc<T>>>
     where
@@ -129,8 +134,11 @@ impl KubeApi {
     {
         let (sender, receiver) = mpsc::channel(PENDING_STATES);
         let scope = WatchScope {
-            path: T::url_path(&(), Some(namespace)),
-            subject: format!("{kind} {namespace}/{name}"),
+            path: T::url_path(&(), namespace),
+            subject: match namespace {
+                Some(namespace) => format!("{kind} {namespace}/{name}"),
+                None => format!("{kind} {name}"),
+            },
             fields: Some(format!("metadata.name={name}")),
             labels: None,
             trouble: Trouble::Debug,

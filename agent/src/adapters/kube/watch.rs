@@ -60,7 +60,8 @@ watched!(
     k8s_openapi::api::core::v1::Node,
     k8s_openapi::api::core::v1::ConfigMap,
     k8s_openapi::api::core::v1::Secret,
-    k8s_openapi::api::networking::v1::ServiceCIDR
+    k8s_openapi::api::networking::v1::ServiceCIDR,
+    k8s_openapi::api::node::v1::RuntimeClass
 );
 
 /// What the watch says. Everything not repeated between `Restarted` and `Synced` is gone.

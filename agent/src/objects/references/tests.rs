@@ -9,6 +9,7 @@ fn names(set: &BTreeSet<String>) -> Vec<&str> {
 #[test]
 fn every_place_a_pod_refers_from_is_found() {
     let pod = pod(json!({"spec": {
+        "runtimeClassName": "other",
         "imagePullSecrets": [{"name": "pull"}, {"name": ""}],
         "containers": [{
             "name": "main", "image": "img",
@@ -36,7 +37,16 @@ fn every_place_a_pod_refers_from_is_found() {
     let found = pod_references(&pod);
     assert_eq!(names(&found.config_maps), ["cm-env", "cm-from", "cm-vol", "kube-root-ca.crt"]);
     assert_eq!(names(&found.secrets), ["pull", "s-env", "s-from", "s-proj", "s-vol"]);
+    assert_eq!(found.runtime_class.as_deref(), Some("other"));
     let env = container_references(&pod.spec().containers[0]);
     assert_eq!(names(&env.config_maps), ["cm-env", "cm-from"]);
     assert_eq!(names(&env.secrets), ["s-env", "s-from"]);
+}
+
+#[test]
+fn empty_name_of_a_class_is_none() {
+    for class in [json!(null), json!("")] {
+        let found = pod_references(&pod(json!({"spec": {"runtimeClassName": class}})));
+        assert_eq!(found.runtime_class, None);
+    }
 }

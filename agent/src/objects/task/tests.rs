@@ -32,6 +32,10 @@ fn secret_user(uid: &str) -> crate::model::Pod {
     user(uid, json!({"name": "v", "secret": {"secretName": "s"}}))
 }
 
+fn runtime_class(handler: &str) -> RuntimeClass {
+    serde_json::from_value(json!({"metadata": {"name": "other"}, "handler": handler})).unwrap()
+}
+
 fn start(api: &FakeApi) -> (ObjectsHandle, mpsc::Receiver<PodUid>) {
     let (handle, task, changes) = new(Arc::new(api.clone()));
     tokio::spawn(task.run());
@@ -167,4 +171,21 @@ async fn known_secret_serves_while_the_api_server_is_away() {
     api.break_watches();
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(objects.secret("ns", "s").await.unwrap().get("k"), Some(&b"1"[..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn runtime_class_that_appears_is_told_to_its_pods() {
+    let api = FakeApi::new("n1");
+    let (objects, mut changes) = start(&api);
+    objects.register(&pod(json!({"spec": {"runtimeClassName": "other"}}))).await;
+    objects.register(&map_user("u2")).await;
+    let missing = objects.runtime_class("other").await.unwrap_err();
+    assert!(missing.is_not_found());
+    assert_eq!(missing.to_string(), "runtimeclass.node.k8s.io \"other\" not found");
+
+    api.put_runtime_class(runtime_class("handler"));
+    assert_eq!(changes.recv().await, Some("uid-1".into()));
+    assert_eq!(objects.runtime_class("other").await.unwrap().handler, "handler");
+    assert_eq!(count(&api, "watch_runtime_class other"), 1);
+    assert_eq!(changes.try_recv(), Err(TryRecvError::Empty));
 }

@@ -48,7 +48,9 @@ impl Worker {
             }
             StepReport::SandboxFailed { message } => {
                 self.note_trouble(Trouble::Sandbox, message);
-                self.rest_after_error(Step::Sandbox);
+                if self.objects == Objects::Same {
+                    self.rest_after_error(Step::Sandbox);
+                }
             }
             StepReport::VolumesFailed { message } => {
                 self.note_trouble(Trouble::Volumes, message);

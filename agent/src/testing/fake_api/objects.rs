@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestStatus};
 use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio::sync::mpsc;
 
@@ -80,6 +81,23 @@ impl ObjectsApi for FakeApi {
             }
             told = Some(now.clone());
             vec![now.map(Arc::new)]
+        });
+        receiver
+    }
+
+    fn watch_runtime_class(&self, name: &str) -> mpsc::Receiver<Option<Arc<RuntimeClass>>> {
+        self.state().calls.push(format!("watch_runtime_class {name}"));
+        let (sender, receiver) = mpsc::channel(1);
+        let name = name.to_owned();
+        // The outer `None` is "nothing told yet".
+        let mut told: Option<Option<Arc<RuntimeClass>>> = None;
+        self.spawn_watch(sender, move |state, _| {
+            let now = state.runtime_classes.get(&name).cloned();
+            if told.as_ref() == Some(&now) {
+                return Vec::new();
+            }
+            told = Some(now.clone());
+            vec![now]
         });
         receiver
     }
