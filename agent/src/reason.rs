@@ -88,9 +88,11 @@ pub mod admission {
     pub const EVICTED: &str = "Evicted";
     pub const SYSCTL_FORBIDDEN: &str = "SysctlForbidden";
     pub const POD_FEATURE_UNSUPPORTED: &str = "PodFeatureUnsupported";
+    pub const SUPPLEMENTAL_GROUPS_POLICY_NOT_SUPPORTED: &str =
+        "SupplementalGroupsPolicyNotSupported";
     pub const UNEXPECTED_ADMISSION_ERROR: &str = "UnexpectedAdmissionError";
 
-    const ALL: [&str; 15] = [
+    const ALL: [&str; 16] = [
         OUT_OF_CPU,
         OUT_OF_MEMORY,
         OUT_OF_EPHEMERAL_STORAGE,
@@ -103,6 +105,7 @@ pub mod admission {
         POD_OS_SELECTOR_NODE_LABEL_DOES_NOT_MATCH,
         SYSCTL_FORBIDDEN,
         POD_FEATURE_UNSUPPORTED,
+        SUPPLEMENTAL_GROUPS_POLICY_NOT_SUPPORTED,
         UNEXPECTED_ADMISSION_ERROR,
         APP_ARMOR,
         EVICTED,

@@ -10,6 +10,7 @@
 
 mod app_armor;
 mod fit;
+mod groups_policy;
 mod node_match;
 mod preempt;
 mod pressure;
@@ -19,8 +20,9 @@ mod unsupported;
 use k8s_openapi::api::core::v1 as api;
 
 pub use fit::Shortage;
+pub use groups_policy::needs_strict_groups;
 pub use preempt::{PREEMPTED, preemption_event};
-pub use sysctls::{AllowedSysctls, SysctlPatternError};
+pub use sysctls::{AllowedSysctls, SysctlPatternError, dotted_sysctl};
 pub use unsupported::{Unsupported, unsupported_field};
 
 use crate::model::{Pod, PodUid};
@@ -103,7 +105,8 @@ pub fn admit(pod: &Pod, around: &Surroundings<'_>) -> AdmitDecision {
             let message = around.rules.sysctls.forbidden(pod)?;
             Some(AdmitDecision::reject(reason::SYSCTL_FORBIDDEN, message))
         })
-        .or_else(|| node_match::operating_system(pod));
+        .or_else(|| node_match::operating_system(pod))
+        .or_else(|| groups_policy::refusal(pod, around.node?));
     if let Some(refusal) = refusal {
         return refusal;
     }

@@ -87,7 +87,7 @@ impl Allowed {
         if !is_well_formed(pattern) {
             return Err(SysctlPatternError::Malformed(pattern.to_owned()));
         }
-        let name = dotted(pattern);
+        let name = dotted_sysctl(pattern);
         let (text, is_prefix) = match name.strip_suffix('*') {
             Some(start) => (start.to_owned(), true),
             None => (name, false),
@@ -155,7 +155,7 @@ impl AllowedSysctls {
         let wanted = spec.security_context.as_ref()?.sysctls.as_ref()?;
         let (host_network, host_ipc) = (pod.host_network(), spec.host_ipc.unwrap_or(false));
         wanted.iter().find_map(|sysctl| {
-            let name = dotted(&sysctl.name);
+            let name = dotted_sysctl(&sysctl.name);
             let problem = match self.0.iter().find(|allowed| allowed.covers(&name)) {
                 None => "not allowlisted".to_owned(),
                 Some(allowed) => {
@@ -175,7 +175,7 @@ impl AllowedSysctls {
 
 /// The name with dots between its parts, whichever separator comes first in it: the kernel takes
 /// both spellings, and `net/ipv4/conf/eth0.100/x` needs the second.
-fn dotted(name: &str) -> String {
+pub fn dotted_sysctl(name: &str) -> String {
     match name.find(['.', '/']) {
         Some(at) if name[at..].starts_with('/') => name
             .chars()

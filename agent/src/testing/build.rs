@@ -140,6 +140,12 @@ impl PodBuilder {
         self
     }
 
+    pub fn groups_policy(mut self, policy: &str) -> Self {
+        let security = self.spec().security_context.get_or_insert_default();
+        security.supplemental_groups_policy = Some(policy.to_owned());
+        self
+    }
+
     pub fn restart(mut self, policy: &str) -> Self {
         self.spec().restart_policy = Some(policy.to_owned());
         self

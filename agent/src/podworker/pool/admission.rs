@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use super::PodPool;
 use crate::admission::{
-    AdmissionRules, AdmitDecision, PREEMPTED, Surroundings, admit, preemption_event,
+    AdmissionRules, AdmitDecision, PREEMPTED, Surroundings, admit, needs_strict_groups,
+    preemption_event,
 };
 use crate::boundary::NodesApi;
 use crate::model::{Pod, PodSource, PodUid, RuntimePods};
@@ -125,6 +126,10 @@ impl PodPool {
         if view.node.is_none() && pod.source() == PodSource::Api {
             return Judgement::Later;
         }
+        // Whether the runtime can do it is soon known, and a refusal is final.
+        if needs_strict_groups(pod) && view.features.is_none() {
+            return Judgement::Later;
+        }
         let asked = self.undecided.asked.get(pod.uid());
         let shown = asked.cloned().flatten().or_else(|| view.node.clone());
         let node = judged_by(shown, &view);
@@ -225,10 +230,10 @@ impl PodPool {
     }
 }
 
-/// The Node as the server shows it, or as far as it is known without; its own resources as this
-/// process counts them, because the server may show those of an earlier one.
+/// The Node as the server shows it, or as far as it is known without; its own resources and features
+/// as this process knows them, because the server may show those of an earlier one.
 fn judged_by(shown: Option<Arc<api::Node>>, view: &NodeView) -> Option<Arc<api::Node>> {
-    if view.allocatable.is_empty() {
+    if view.allocatable.is_empty() && view.features.is_none() {
         return shown;
     }
     let mut node = shown.map(Arc::unwrap_or_clone).unwrap_or_else(|| {
@@ -239,6 +244,11 @@ fn judged_by(shown: Option<Arc<api::Node>>, view: &NodeView) -> Option<Arc<api::
     let status = node.status.get_or_insert_default();
     let own = view.allocatable.iter().map(|(name, amount)| (name.clone(), (*amount).into()));
     status.allocatable.get_or_insert_default().extend(own);
+    if let Some(features) = &view.features {
+        let policy = features.supplemental_groups_policy.unwrap_or(false);
+        let known = status.features.get_or_insert_default();
+        known.supplemental_groups_policy = Some(policy);
+    }
     Some(Arc::new(node))
 }
 

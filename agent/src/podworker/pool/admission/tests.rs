@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::boundary::ApiError;
+use crate::model::RuntimeFeatures;
 use crate::model::quantity::Quantity;
 use crate::podworker::EndCause;
 use crate::podworker::pool::tests::{Ground, uid};
@@ -195,4 +196,20 @@ async fn own_resources_count_as_this_process_sees_them() {
     ground.pass(1.0).await;
     let message = ground.status("web").message.unwrap_or_default();
     assert!(message.ends_with("cpu, requested: 1000, used: 0, capacity: 500"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pod_with_strict_groups_is_judged_once_the_runtime_has_told_what_it_can() {
+    for (can, phase) in [(Some(true), "Running"), (Some(false), "Failed"), (None, "Failed")] {
+        let mut ground = Ground::new();
+        ground.set_node(node("2", json!({})));
+        ground.put(asking("web", "1").groups_policy("Strict"));
+        ground.put(asking("plain", "1").groups_policy("Merge"));
+        ground.pass(1.0).await;
+        assert_eq!((ground.phase("web"), ground.phase("plain")), ("".into(), "Running".into()));
+        let features = RuntimeFeatures { supplemental_groups_policy: can, ..Default::default() };
+        ground.change_node(|view| view.features = Some(features));
+        ground.pass(1.0).await;
+        assert_eq!(ground.phase("web"), phase, "{can:?}");
+    }
 }
