@@ -56,4 +56,5 @@ pub mod telemetry;
 #[cfg(test)]
 pub mod testing;
 pub mod timer;
+pub mod user_namespaces;
 pub mod volumes;

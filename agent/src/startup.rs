@@ -13,6 +13,7 @@ mod signed_certificate;
 mod static_pods;
 mod stats;
 mod streams;
+mod user_namespaces;
 
 use std::future::Future;
 use std::path::Path;

@@ -228,6 +228,43 @@ fn node_under_pressure_takes_on_what_does_not_add_to_it() {
 }
 
 #[test]
+fn strict_groups_need_a_runtime_that_honours_them() {
+    let asking = |policy: &str| {
+        pod(json!({ "containers": [], "securityContext": { "supplementalGroupsPolicy": policy } }))
+    };
+    let refused = "SupplementalGroupsPolicyNotSupported: SupplementalGroupsPolicy=Strict is not \
+                   supported in this node";
+    for (policy, features, expected) in [
+        ("Strict", None, refused),
+        ("Strict", Some(false), refused),
+        ("Strict", Some(true), "admit"),
+        ("Merge", None, "admit"),
+    ] {
+        let mut node = node(json!({}));
+        let features =
+            features.map(|can| api::NodeFeatures { supplemental_groups_policy: Some(can) });
+        node.status.as_mut().unwrap().features = features;
+        assert_eq!(judge(&asking(policy), &[], &node, &[]), expected, "{policy}");
+    }
+}
+
+#[test]
+fn profile_of_an_annotation_counts_too() {
+    let name = "container.apparmor.security.beta.kubernetes.io/c";
+    for (annotation, refused) in [("runtime/default", true), ("unconfined", false)] {
+        let object = json!({
+            "metadata": {
+                "uid": "u", "name": "p", "namespace": "ns", "annotations": { name: annotation },
+            },
+            "spec": { "containers": [{ "name": "c" }] },
+        });
+        let object = Arc::new(serde_json::from_value(object).unwrap());
+        let pod = Pod::new(object, PodSource::Api).unwrap();
+        assert_eq!(app_armor::refusal(&pod, false).is_some(), refused, "{annotation}");
+    }
+}
+
+#[test]
 fn profile_needs_a_kernel_that_enforces_it() {
     let with = |kind: &str| {
         pod(json!({ "containers": [{ "name": "c", "securityContext": {
@@ -268,8 +305,8 @@ fn critical_pod_is_refused_only_when_room_is_not_all_it_lacks() {
             "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
         ),
         (
-            critical("1", json!({ "hostUsers": false })),
-            "PodFeatureUnsupported: spec.hostUsers: user namespaces are not supported by this node",
+            critical("1", json!({ "resourceClaims": [{ "name": "r" }] })),
+            "PodFeatureUnsupported: spec.resourceClaims: dynamic resource allocation is not supported by this node",
         ),
         (
             critical("3", json!({})),

@@ -52,19 +52,11 @@ fn containers_field<'a>(
 
 fn pod_field(spec: &api::PodSpec) -> Option<Unsupported> {
     let filled = |list: usize| list > 0;
-    let checks = [
-        (
-            filled(spec.resource_claims.iter().flatten().count()),
-            "resourceClaims",
-            "dynamic resource allocation is",
-        ),
-        (spec.host_users == Some(false), "hostUsers", "user namespaces are"),
-        (
-            spec.runtime_class_name.as_ref().is_some_and(|name| !name.is_empty()),
-            "runtimeClassName",
-            "runtime classes are",
-        ),
-    ];
+    let checks = [(
+        filled(spec.resource_claims.iter().flatten().count()),
+        "resourceClaims",
+        "dynamic resource allocation is",
+    )];
     first(&checks, "spec.")
 }
 

@@ -33,6 +33,7 @@ pub mod proxy;
 pub mod resolve;
 pub mod server;
 mod stats;
+mod user_namespaces;
 pub mod wire;
 
 /// What the kubelet part runs with.
@@ -69,6 +70,8 @@ pub struct AgentConfig {
     pub kubelet_version: String,
     pub image_pulls: ImagePulls,
     pub seccomp_default: bool,
+    /// `userNamespaces.idsPerPod`: ids in the user namespace of a pod, a multiple of 65536.
+    pub ids_per_pod: u32,
     /// The safe ones and `allowedUnsafeSysctls`.
     pub allowed_sysctls: AllowedSysctls,
     pub dead_containers: DeadContainers,

@@ -173,6 +173,7 @@ pub fn resolve(
             .unwrap_or_else(|| KUBELET_VERSION.to_owned()),
         image_pulls: image_pulls(&mut reader, &wire, around.credential_providers.clone()),
         seccomp_default: wire.seccomp_default.unwrap_or(false),
+        ids_per_pod: super::user_namespaces::resolve(&mut reader, &wire),
         allowed_sysctls: allowed_sysctls(&mut reader, &wire),
         dead_containers: dead_containers(&mut reader, &around.dead_containers),
         pages: super::pages::resolve(&wire),

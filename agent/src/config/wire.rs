@@ -90,6 +90,8 @@ pub struct KubeletConfiguration {
     #[serde(rename = "serverTLSBootstrap")]
     pub server_tls_bootstrap: Option<bool>,
 
+    pub user_namespaces: Option<WireUserNamespaces>,
+
     pub enable_system_log_handler: Option<bool>,
     pub enable_system_log_query: Option<bool>,
     pub enable_profiling_handler: Option<bool>,
@@ -119,6 +121,12 @@ pub struct WireTaint {
     pub value: String,
     pub effect: String,
     pub time_added: Option<Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct WireUserNamespaces {
+    pub ids_per_pod: Option<i64>,
 }
 
 /// Fields of KubeletConfiguration v1beta1 (v1.36) that are accepted and have no effect here yet.
@@ -172,6 +180,5 @@ pub const UNUSED_FIELDS: &[&str] = &[
     "memoryReservationPolicy",
     "tracing",
     "localStorageCapacityIsolation",
-    "userNamespaces",
     "singleProcessOOMKill",
 ];

@@ -12,6 +12,7 @@ use crate::cm::CmHandle;
 use crate::model::PodUid;
 use crate::podexec::Executor;
 use crate::telemetry::Causes;
+use crate::user_namespaces::UserNamespaces;
 use crate::volumes::VolumesHandle;
 
 /// Something could not be looked at or removed. The text is complete and names it.
@@ -57,6 +58,7 @@ pub struct NodeRemains {
     pub volumes: VolumesHandle,
     pub cm: CmHandle,
     pub executor: Executor,
+    pub user_namespaces: UserNamespaces,
     /// `<namespace>_<name>_<uid>` directories.
     pub pod_logs_dir: PathBuf,
     /// Flat links to container logs.
@@ -70,7 +72,9 @@ impl Remains for NodeRemains {
     }
 
     async fn remove_pod_dir(&self, uid: &PodUid) -> Result<(), LeftoverError> {
-        self.volumes.release(uid).await.map_err(|error| LeftoverError::of(&error))
+        self.volumes.release(uid).await.map_err(|error| LeftoverError::of(&error))?;
+        self.user_namespaces.release(uid).await;
+        Ok(())
     }
 
     async fn remove_cgroups(

@@ -81,6 +81,8 @@ pub struct PodMetrics {
     containers_per_pod: Histogram,
     started: IntCounter,
     start_errors: IntCounter,
+    own_users: IntCounter,
+    own_users_errors: IntCounter,
     orphans: IntCounter,
     restarted: IntCounterVec,
     preemptions: IntCounterVec,
@@ -140,6 +142,14 @@ impl PodMetrics {
             started: register.counter("kubelet_started_pods_total", "Sandboxes begun to be made"),
             start_errors: register
                 .counter("kubelet_started_pods_errors_total", "Sandboxes that could not be made"),
+            own_users: register.counter(
+                "kubelet_started_user_namespaced_pods_total",
+                "Sandboxes with a user namespace of their own begun to be made",
+            ),
+            own_users_errors: register.counter(
+                "kubelet_started_user_namespaced_pods_errors_total",
+                "Sandboxes with a user namespace of their own that could not be made",
+            ),
             orphans: register.counter(
                 "kubelet_orphaned_runtime_pods_total",
                 "Pods found in the runtime that nobody wants",
@@ -195,14 +205,20 @@ impl PodMetrics {
         self.status_sync.observe(seconds(took));
     }
 
-    /// A sandbox is about to be made.
-    pub fn sandbox_begun(&self) {
+    /// A sandbox is about to be made, with a user namespace of its own or not.
+    pub fn sandbox_begun(&self, own_users: bool) {
         self.started.inc();
+        if own_users {
+            self.own_users.inc();
+        }
     }
 
     /// A sandbox could not be made.
-    pub fn sandbox_failed(&self) {
+    pub fn sandbox_failed(&self, own_users: bool) {
         self.start_errors.inc();
+        if own_users {
+            self.own_users_errors.inc();
+        }
     }
 
     /// The runtime has a pod that nobody wants.

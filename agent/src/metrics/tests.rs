@@ -146,6 +146,8 @@ fn every_metric_has_the_kubelets_name_type_and_labels() {
         kubelet_started_containers_total counter {container_type}
         kubelet_started_pods_errors_total counter
         kubelet_started_pods_total counter
+        kubelet_started_user_namespaced_pods_errors_total counter
+        kubelet_started_user_namespaced_pods_total counter
         kubelet_terminated_containers_total counter {container_type,exit_code,reason}
         kubelet_websocket_streaming_requests_total counter {subresource}
         kubelet_working_pods gauge {config,lifecycle,static}

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use cri_proto::runtime::v1::{
-    ContainerConfig, ContainerMetadata, ImageSpec, KeyValue, LinuxContainerConfig, Signal,
+    ContainerConfig, ContainerMetadata, ImageSpec, KeyValue, LinuxContainerConfig, Mount, Signal,
+    UserNamespace,
 };
 use k8s_openapi::api::core::v1 as api;
 
@@ -20,7 +21,7 @@ use super::node_facts::NodeFacts;
 use super::security_context::{ImageUser, container_security, join_processes};
 use super::service_env::EnvServices;
 use super::supplies::VolumeImage;
-use crate::model::{ContainerId, Pod};
+use crate::model::{ContainerId, HandlerFeatures, Pod};
 use crate::objects::ObjectSet;
 use crate::volumes::MountedVolumes;
 
@@ -68,8 +69,22 @@ pub enum ContainerConfigError {
          user is non-root (pod: \"{pod}\", container: {container})"
     )]
     ImageUserNotNumeric { username: String, pod: String, container: String },
-    #[error("localhostProfile must be set if {0} type is Localhost.")]
-    LocalhostProfileMissing(&'static str),
+    #[error(
+        "container has runAsNonRoot and image has an invalid user id ({uid}). (Must be \
+         1-(2147483647)): must be between 0 and 2147483647, inclusive (pod: \"{pod}\", container: \
+         {container})"
+    )]
+    ImageUserInvalid { uid: i64, pod: String, container: String },
+    #[error("localhostProfile must be set if seccompProfile type is Localhost.")]
+    SeccompProfileMissing,
+    #[error(
+        "seccompProfile.localhostProfile {0:?} must be a path beneath the node's own directory"
+    )]
+    SeccompProfileOutside(String),
+    #[error("missing localhost apparmor profile name")]
+    AppArmorProfileMissing,
+    #[error("unknown apparmor profile type: \"{0}\"")]
+    UnknownAppArmorProfile(String),
 }
 
 /// The image as the puller made it present.
@@ -97,6 +112,10 @@ pub struct ContainerInputs<'a> {
     pub pod_ips: &'a [IpAddr],
     pub volumes: &'a MountedVolumes,
     pub files: PodFiles<'a>,
+    /// What the handler of the sandbox can do.
+    pub handler: HandlerFeatures,
+    /// The user namespace of the sandbox.
+    pub users: &'a UserNamespace,
     pub node: &'a NodeFacts,
 }
 
@@ -106,7 +125,8 @@ pub fn build_container_config(
     container: &api::Container,
     inputs: &ContainerInputs<'_>,
 ) -> Result<ContainerConfig, ContainerConfigError> {
-    let mut security = container_security(pod, container, inputs.image.user, inputs.node)?;
+    let users = inputs.users;
+    let mut security = container_security(pod, container, inputs.image.user, users, inputs.node)?;
     if let Some(target) = inputs.target {
         join_processes(&mut security, target);
     }
@@ -118,6 +138,12 @@ pub fn build_container_config(
         pod_ips: inputs.pod_ips,
     };
     let variables = env::container_env(pod, container, sources, &facts)?;
+    let mounts = container_mounts(
+        container,
+        VolumeSources { mounted: inputs.volumes, images: inputs.image.volumes },
+        inputs.files,
+        inputs.handler.recursive_read_only_mounts,
+    )?;
     let expand_all = |list: &Option<Vec<String>>| -> Vec<String> {
         list.iter().flatten().map(|text| env::expand_text(text, &variables)).collect()
     };
@@ -131,12 +157,7 @@ pub fn build_container_config(
         command: expand_all(&container.command),
         args: expand_all(&container.args),
         working_dir: container.working_dir.clone().unwrap_or_default(),
-        mounts: container_mounts(
-            container,
-            VolumeSources { mounted: inputs.volumes, images: inputs.image.volumes },
-            inputs.files,
-            inputs.node.recursive_read_only,
-        )?,
+        mounts: mapped(mounts, users),
         labels: labels::container_labels(pod, container),
         annotations: labels::container_annotations(pod, container, inputs.attempt),
         log_path: container_log(&container.name, inputs.attempt),
@@ -151,6 +172,16 @@ pub fn build_container_config(
         envs: variables.into_iter().map(|(key, value)| KeyValue { key, value }).collect(),
         ..Default::default()
     })
+}
+
+/// The mounts as the pod's users see them: in a user namespace of its own each is mapped, so that
+/// root of the pod owns what root of the node owns.
+fn mapped(mut mounts: Vec<Mount>, users: &UserNamespace) -> Vec<Mount> {
+    for mount in &mut mounts {
+        mount.uid_mappings.clone_from(&users.uids);
+        mount.gid_mappings.clone_from(&users.gids);
+    }
+    mounts
 }
 
 /// `lifecycle.stopSignal`; without one, or with a name the CRI lacks, the image's.

@@ -52,7 +52,6 @@ pub fn node_facts() -> NodeFacts {
         seccomp_root: "/var/lib/kubelet/seccomp".into(),
         seccomp_default: false,
         thermal_throttle_paths: Vec::new(),
-        recursive_read_only: true,
         pod_logs_dir: "/var/log/pods".into(),
         cluster_domain: "cluster.local".to_owned(),
     }

@@ -19,6 +19,7 @@ mod node_supplies;
 mod report;
 pub mod sandbox_config;
 pub mod security_context;
+mod security_profiles;
 pub mod service_env;
 mod start_container;
 mod stop_container;

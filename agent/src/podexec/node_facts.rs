@@ -39,8 +39,6 @@ pub struct NodeFacts {
     pub seccomp_default: bool,
     /// `/sys/devices/system/cpu/cpu<n>/thermal_throttle` of every CPU that has it.
     pub thermal_throttle_paths: Vec<String>,
-    /// The runtime handler mounts recursively read-only when asked to.
-    pub recursive_read_only: bool,
     pub pod_logs_dir: PathBuf,
     pub cluster_domain: String,
 }

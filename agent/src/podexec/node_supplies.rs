@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cri_proto::runtime::v1::ContainerConfig;
+use cri_proto::runtime::v1::{ContainerConfig, UserNamespace};
 use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
+use tokio::sync::watch;
 
 use super::container_config::{ContainerInputs, ImageInput, build_container_config};
 use super::dns::{PodDns, parse_resolv_conf, pod_dns};
@@ -18,7 +19,7 @@ use super::log_paths::{attempt_of_log, container_log, container_log_link, pod_lo
 use super::mounts::{PodFiles, image_volumes};
 use super::node_facts::NodeFacts;
 use super::sandbox_config::{SandboxInputs, build_sandbox_config};
-use super::security_context::ImageUser;
+use super::security_context::{ImageUser, pod_users, sandbox_users};
 use super::service_env::EnvServices;
 use super::supplies::{
     ImageFailure, ImageSupply, Instance, PodSupplies, SandboxSupply, SupplyError, VolumeImage,
@@ -30,9 +31,11 @@ use crate::config::DnsConfig;
 use crate::events::{EventsHandle, pod_reference};
 use crate::images::{EnsureImage, ImageTarget, ImagesHandle, PullNews};
 use crate::model::{Container, ContainerId, Pod, PodFullName, PodUid};
+use crate::node::NodeView;
 use crate::objects::{ObjectsHandle, container_references};
 use crate::podworker::WallClock;
 use crate::telemetry::Causes;
+use crate::user_namespaces::UserNamespaces;
 use crate::volumes::{MountedVolumes, VolumesHandle};
 
 /// How long a static pod waits for the Services to be listed; it may itself be the API server that
@@ -48,6 +51,9 @@ pub struct NodeSupplies {
     pub api: Arc<dyn ObjectsApi>,
     pub events: EventsHandle,
     pub node: Arc<NodeFacts>,
+    pub user_namespaces: UserNamespaces,
+    /// What the runtime can do.
+    pub view: watch::Receiver<NodeView>,
     pub dns: DnsConfig,
     /// Directory of the flat links to container logs.
     pub container_logs_dir: PathBuf,
@@ -137,6 +143,25 @@ impl NodeSupplies {
         listed.await
     }
 
+    /// The handler that the pod's class names; empty for the runtime's default.
+    async fn runtime_handler(&self, pod: &Pod) -> Result<String, SupplyError> {
+        let Some(name) = pod.runtime_class() else { return Ok(String::new()) };
+        match self.objects.runtime_class(name).await {
+            Ok(class) => Ok(class.handler.clone()),
+            Err(error) if error.is_not_found() => Err(supply_error(&error)),
+            Err(error) => {
+                let why = Causes(&error);
+                Err(SupplyError(format!("failed to lookup RuntimeClass {name}: {why}")))
+            }
+        }
+    }
+
+    async fn users(&self, pod: &Pod, handler: &str) -> Result<UserNamespace, SupplyError> {
+        let runtime = self.view.borrow().features.clone();
+        let ids = self.user_namespaces.ensure(pod, handler, runtime.as_ref()).await;
+        ids.map(pod_users).map_err(|error| supply_error(&error))
+    }
+
     fn log_dir(&self, pod: &PodFullName, uid: &PodUid) -> PathBuf {
         pod_log_dir(&self.node.pod_logs_dir, pod, uid)
     }
@@ -150,6 +175,8 @@ impl PodSupplies for NodeSupplies {
         attempt: u32,
         seen: Timestamp,
     ) -> Result<SandboxSupply, SupplyError> {
+        let runtime_handler = self.runtime_handler(pod).await?;
+        let users = self.users(pod, &runtime_handler).await?;
         let logs = self.log_dir(pod.full_name(), pod.uid());
         let (cgroup, dns, made) =
             tokio::join!(self.cm.ensure_pod(pod), self.dns(pod), log_files::create_dir(logs));
@@ -162,13 +189,12 @@ impl PodSupplies for NodeSupplies {
                 cgroup_parent: &cgroup.to_string_lossy(),
                 dns: &dns?,
                 seen,
+                users: &users,
                 node: &self.node,
             },
         )
         .map_err(|error| supply_error(&error))?;
-        // The handler of a RuntimeClass is the class's business; pods that name one are refused
-        // at admission.
-        Ok(SandboxSupply { config, runtime_handler: String::new() })
+        Ok(SandboxSupply { config, runtime_handler })
     }
 
     async fn volumes(&self, pod: &Pod) -> Result<(), SupplyError> {
@@ -236,6 +262,7 @@ impl PodSupplies for NodeSupplies {
         let env_files = env_files(instance.spec, &mounted).await?;
         let user = ImageUser { uid: instance.image.uid, username: instance.image.username.clone() };
         let pod_ips = if pod.host_network() { &self.node.host_ips } else { &instance.sandbox.ips };
+        let features = self.view.borrow().features.clone().unwrap_or_default();
         build_container_config(
             pod,
             instance.spec,
@@ -253,6 +280,8 @@ impl PodSupplies for NodeSupplies {
                 pod_ips,
                 volumes: &mounted,
                 files: PodFiles { hosts: hosts.as_deref(), termination_log: Some(&termination) },
+                handler: features.of_handler(&instance.supply.runtime_handler),
+                users: &sandbox_users(&instance.supply.config),
                 node: &self.node,
             },
         )
@@ -300,7 +329,10 @@ impl PodSupplies for NodeSupplies {
     }
 
     async fn remove_cgroup(&self, uid: &PodUid) -> Result<(), SupplyError> {
-        self.cm.remove_pod(uid).await.map_err(|error| supply_error(&error))
+        self.cm.remove_pod(uid).await.map_err(|error| supply_error(&error))?;
+        // No process of the pod is left.
+        self.user_namespaces.release(uid).await;
+        Ok(())
     }
 
     async fn forget(&self, pod: &PodFullName, uid: &PodUid) {

@@ -3,6 +3,7 @@
 
 use cri_proto::runtime::v1::{
     LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol,
+    UserNamespace,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
@@ -14,6 +15,7 @@ use super::linux_resources::{overhead_resources, sandbox_resources};
 use super::log_paths::pod_log_dir;
 use super::node_facts::NodeFacts;
 use super::security_context::sandbox_security;
+use crate::admission::dotted_sysctl;
 use crate::model::Pod;
 
 /// Everything a sandbox depends on beside the pod's spec.
@@ -26,6 +28,8 @@ pub struct SandboxInputs<'a> {
     pub dns: &'a PodDns,
     /// When noded first saw the pod.
     pub seen: Timestamp,
+    /// The user namespace that the pod gets.
+    pub users: &'a UserNamespace,
     pub node: &'a NodeFacts,
 }
 
@@ -52,7 +56,7 @@ pub fn build_sandbox_config(
         annotations: labels::sandbox_annotations(pod, inputs.seen),
         linux: Some(LinuxPodSandboxConfig {
             cgroup_parent: inputs.cgroup_parent.to_owned(),
-            security_context: Some(sandbox_security(pod)),
+            security_context: Some(sandbox_security(pod, inputs.users)),
             sysctls: sysctls(spec),
             overhead: overhead_resources(pod, inputs.node),
             resources: Some(sandbox_resources(pod, inputs.node)),
@@ -96,9 +100,10 @@ fn protocol(name: Option<&str>) -> Protocol {
     }
 }
 
+/// Names as runtimes read them: with dots between their parts, whichever way the pod spells them.
 fn sysctls(spec: &api::PodSpec) -> std::collections::HashMap<String, String> {
     let wanted = spec.security_context.as_ref().and_then(|security| security.sysctls.as_ref());
-    wanted.into_iter().flatten().map(|s| (s.name.clone(), s.value.clone())).collect()
+    wanted.into_iter().flatten().map(|s| (dotted_sysctl(&s.name), s.value.clone())).collect()
 }
 
 #[cfg(test)]

@@ -4,15 +4,17 @@
 
 use cri_proto::runtime::v1::security_profile::ProfileType;
 use cri_proto::runtime::v1::{
-    Capability, Int64Value, LinuxContainerSecurityContext, LinuxSandboxSecurityContext,
-    NamespaceMode, NamespaceOption, SeLinuxOption, SecurityProfile, SupplementalGroupsPolicy,
+    Capability, IdMapping, Int64Value, LinuxContainerSecurityContext, LinuxSandboxSecurityContext,
+    NamespaceMode, NamespaceOption, PodSandboxConfig, SeLinuxOption, SupplementalGroupsPolicy,
     UserNamespace,
 };
 use k8s_openapi::api::core::v1 as api;
 
 use super::container_config::ContainerConfigError;
 use super::node_facts::NodeFacts;
+use super::security_profiles::{app_armor, profile, seccomp};
 use crate::model::{ContainerId, Pod};
+use crate::user_namespaces::IdBlock;
 
 /// Hidden from a container by default (kubelet v1.36), beside the CPUs' thermal counters.
 pub const MASKED_PATHS: [&str; 12] = [
@@ -33,6 +35,9 @@ pub const MASKED_PATHS: [&str; 12] = [
 /// Read-only for a container by default (kubelet v1.36).
 pub const READONLY_PATHS: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Highest number of a user (API validation, v1.36).
+const MAX_USER: i64 = i32::MAX as i64;
 
 /// User of an image's configuration; neither set means root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,18 +83,18 @@ pub fn effective_run_as_user(pod: &Pod, container: &api::Container) -> Option<i6
 fn has_privileged_container(pod: &Pod) -> bool {
     let spec = pod.spec();
     let inits = spec.init_containers.iter().flatten();
-    spec.containers
-        .iter()
-        .chain(inits)
+    let listed = spec.containers.iter().chain(inits);
+    listed
+        .chain(pod.ephemeral_containers())
         .any(|c| c.security_context.as_ref().and_then(|s| s.privileged).unwrap_or(false))
 }
 
-/// The sandbox's security context. Its own process always runs under the runtime's seccomp
+/// The sandbox's security context in the user namespace `users`. Its own process always runs under the runtime's seccomp
 /// profile, whatever the pod asks for its containers.
-pub fn sandbox_security(pod: &Pod) -> LinuxSandboxSecurityContext {
+pub fn sandbox_security(pod: &Pod, users: &UserNamespace) -> LinuxSandboxSecurityContext {
     let security = pod.spec().security_context.as_ref();
     LinuxSandboxSecurityContext {
-        namespace_options: Some(namespaces(pod)),
+        namespace_options: Some(namespaces(pod, users)),
         selinux_options: security.and_then(|s| s.se_linux_options.as_ref()).map(se_linux),
         run_as_user: security.and_then(|s| s.run_as_user).map(int64),
         run_as_group: security.and_then(|s| s.run_as_group).map(int64),
@@ -101,12 +106,14 @@ pub fn sandbox_security(pod: &Pod) -> LinuxSandboxSecurityContext {
     }
 }
 
-/// The container's security context. Errors when `runAsNonRoot` does not hold or cannot be
-/// verified, and when a localhost profile has no name.
+/// The container's security context in the user namespace `users`. Errors when `runAsNonRoot` does not hold or cannot be
+/// verified, and when a profile is not a usable one.
+#[expect(deprecated, reason = "runtimes before CRI's structured field read this one alone")]
 pub fn container_security(
     pod: &Pod,
     container: &api::Container,
     image_user: &ImageUser,
+    users: &UserNamespace,
     node: &NodeFacts,
 ) -> Result<LinuxContainerSecurityContext, ContainerConfigError> {
     let effective = Effective::of(pod, container);
@@ -115,10 +122,11 @@ pub fn container_security(
     let flag = |read: fn(&api::SecurityContext) -> Option<bool>| own.and_then(read);
     let unmasked = own.and_then(|s| s.proc_mount.as_deref()) == Some("Unmasked");
     let from_image = effective.run_as_user.is_none();
+    let (apparmor, apparmor_profile) = app_armor(pod, container)?;
     Ok(LinuxContainerSecurityContext {
         capabilities: own.and_then(|s| s.capabilities.as_ref()).map(capabilities),
         privileged: flag(|s| s.privileged).unwrap_or(false),
-        namespace_options: Some(namespaces(pod)),
+        namespace_options: Some(namespaces(pod, users)),
         selinux_options: effective.se_linux.map(se_linux),
         run_as_user: effective.run_as_user.or(image_uid(image_user)).map(int64),
         run_as_group: effective.run_as_group.map(int64),
@@ -130,7 +138,8 @@ pub fn container_security(
         masked_paths: if unmasked { Vec::new() } else { masked_paths(node) },
         readonly_paths: if unmasked { Vec::new() } else { READONLY_PATHS.map(Into::into).into() },
         seccomp: Some(seccomp(pod, container, node)?),
-        apparmor: app_armor(pod, container)?,
+        apparmor,
+        apparmor_profile,
         ..Default::default()
     })
 }
@@ -166,6 +175,10 @@ fn verify_non_root(
             let username = image.username.clone();
             Err(ContainerConfigError::ImageUserNotNumeric { username, pod, container })
         }
+        (None, Some(uid)) if !(0..=MAX_USER).contains(&uid) => {
+            let (pod, container) = names();
+            Err(ContainerConfigError::ImageUserInvalid { uid, pod, container })
+        }
         (None, Some(_)) => Ok(()),
     }
 }
@@ -175,8 +188,26 @@ fn masked_paths(node: &NodeFacts) -> Vec<String> {
     fixed.chain(node.thermal_throttle_paths.iter().cloned()).collect()
 }
 
-/// Network, PID and IPC namespaces. User namespaces are refused at admission, so the node's holds.
-fn namespaces(pod: &Pod) -> NamespaceOption {
+/// The node's users: the user namespace of pods that do not ask for one of their own.
+pub fn node_users() -> UserNamespace {
+    UserNamespace { mode: NamespaceMode::Node as i32, ..Default::default() }
+}
+
+/// The user namespace of a pod with these ids; the node's users without.
+pub fn pod_users(ids: Option<IdBlock>) -> UserNamespace {
+    let Some(IdBlock { first, length }) = ids else { return node_users() };
+    let mapping = IdMapping { host_id: first, container_id: 0, length };
+    UserNamespace { mode: NamespaceMode::Pod as i32, uids: vec![mapping], gids: vec![mapping] }
+}
+
+/// The user namespace that a sandbox was made with, for its containers.
+pub fn sandbox_users(sandbox: &PodSandboxConfig) -> UserNamespace {
+    let security = sandbox.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
+    let options = security.and_then(|security| security.namespace_options.as_ref());
+    options.and_then(|options| options.userns_options.clone()).unwrap_or_else(node_users)
+}
+
+fn namespaces(pod: &Pod, users: &UserNamespace) -> NamespaceOption {
     let spec = pod.spec();
     let node_or_pod = |host: Option<bool>| match host {
         Some(true) => NamespaceMode::Node,
@@ -192,10 +223,7 @@ fn namespaces(pod: &Pod) -> NamespaceOption {
         pid: pid as i32,
         ipc: node_or_pod(spec.host_ipc) as i32,
         target_id: String::new(),
-        userns_options: Some(UserNamespace {
-            mode: NamespaceMode::Node as i32,
-            ..Default::default()
-        }),
+        userns_options: Some(users.clone()),
     }
 }
 
@@ -239,58 +267,6 @@ fn se_linux(options: &api::SELinuxOptions) -> SeLinuxOption {
         r#type: options.type_.clone().unwrap_or_default(),
         level: options.level.clone().unwrap_or_default(),
     }
-}
-
-fn profile(profile_type: ProfileType) -> SecurityProfile {
-    SecurityProfile { profile_type: profile_type as i32, localhost_ref: String::new() }
-}
-
-/// The container's profile, else the pod's, else what `seccompDefault` says.
-fn seccomp(
-    pod: &Pod,
-    container: &api::Container,
-    node: &NodeFacts,
-) -> Result<SecurityProfile, ContainerConfigError> {
-    let own = container.security_context.as_ref().and_then(|s| s.seccomp_profile.as_ref());
-    let of_pod = pod.spec().security_context.as_ref().and_then(|s| s.seccomp_profile.as_ref());
-    let Some(wanted) = own.or(of_pod) else {
-        let default = node.seccomp_default;
-        let kind = if default { ProfileType::RuntimeDefault } else { ProfileType::Unconfined };
-        return Ok(profile(kind));
-    };
-    Ok(match wanted.type_.as_str() {
-        "RuntimeDefault" => profile(ProfileType::RuntimeDefault),
-        "Localhost" => {
-            let name = wanted.localhost_profile.as_deref().filter(|name| !name.is_empty());
-            let name =
-                name.ok_or(ContainerConfigError::LocalhostProfileMissing("seccompProfile"))?;
-            SecurityProfile {
-                profile_type: ProfileType::Localhost as i32,
-                localhost_ref: node.seccomp_root.join(name).to_string_lossy().into_owned(),
-            }
-        }
-        _ => profile(ProfileType::Unconfined),
-    })
-}
-
-/// The container's profile, else the pod's; without one the runtime decides.
-fn app_armor(
-    pod: &Pod,
-    container: &api::Container,
-) -> Result<Option<SecurityProfile>, ContainerConfigError> {
-    let own = container.security_context.as_ref().and_then(|s| s.app_armor_profile.as_ref());
-    let of_pod = pod.spec().security_context.as_ref().and_then(|s| s.app_armor_profile.as_ref());
-    let Some(wanted) = own.or(of_pod) else { return Ok(None) };
-    Ok(Some(match wanted.type_.as_str() {
-        "RuntimeDefault" => profile(ProfileType::RuntimeDefault),
-        "Localhost" => {
-            let name = wanted.localhost_profile.clone().filter(|name| !name.is_empty());
-            let name =
-                name.ok_or(ContainerConfigError::LocalhostProfileMissing("appArmorProfile"))?;
-            SecurityProfile { profile_type: ProfileType::Localhost as i32, localhost_ref: name }
-        }
-        _ => profile(ProfileType::Unconfined),
-    }))
 }
 
 fn int64(value: i64) -> Int64Value {

@@ -150,8 +150,9 @@ async fn create_and_start(
         }
         planned => planned,
     };
-    let instance =
-        Instance { spec, attempt, image, sandbox: place.sandbox, target: start.target.as_ref() };
+    let (sandbox, supply) = (place.sandbox, place.supply);
+    let target = start.target.as_ref();
+    let instance = Instance { spec, attempt, image, sandbox, supply, target };
     let id = match &start.created {
         Some(id) => id.clone(),
         None => {

@@ -61,6 +61,8 @@ pub struct Instance<'a> {
     pub attempt: u32,
     pub image: &'a ImageSupply,
     pub sandbox: &'a Sandbox,
+    /// As the sandbox was made.
+    pub supply: &'a SandboxSupply,
     /// The container whose processes an ephemeral one is to see.
     pub target: Option<&'a ContainerId>,
 }

@@ -12,6 +12,7 @@ use super::defaults::volume_sources;
 use super::manifest::Problem;
 use crate::model::quantity::Quantity;
 
+mod security;
 #[cfg(test)]
 mod tests;
 
@@ -103,6 +104,7 @@ impl Check {
         if let Some(hostname) = spec.hostname.as_deref().filter(|name| !name.is_empty()) {
             self.label("spec.hostname", hostname);
         }
+        self.security(spec);
         let resources = spec.resources.as_ref();
         self.resources("spec.resources", resources);
         let volumes = self.volumes(spec);
@@ -149,6 +151,7 @@ impl Check {
                 self.say(format!("{path}.name"), format!("{:?} is taken", container.name));
             }
             self.container(&path, container);
+            self.container_security(&path, container, spec.host_users == Some(false));
             self.mounts(&path, container, volumes);
             let host_network = spec.host_network == Some(true);
             self.ports(&path, container, host_network);

@@ -10,7 +10,9 @@ use tokio::sync::watch;
 use super::credential::{self, node_credential};
 use super::pods::{self, Slices};
 use super::server::{self, ServerParts};
-use super::{Tasks, logs, signed_certificate, spawn, spawn_with_end, static_pods, stats};
+use super::{
+    Tasks, logs, signed_certificate, spawn, spawn_with_end, static_pods, stats, user_namespaces,
+};
 use crate::adapters::Standalone;
 use crate::adapters::cri::{CriClient, watch_runtime_events};
 use crate::adapters::kube::{Identity, KubeApi};
@@ -112,6 +114,7 @@ pub(super) async fn start(
     prepare_machine(config)?;
     let api = credential.as_ref().map(|credential| credential.api.clone());
     let ground = ground(config, api, metrics).await?;
+    let user_namespaces = user_namespaces::load(config).await?;
     let (events, events_task) =
         EventsTask::new(ground.event_sink(), &config.node_name, &config.limits);
     spawn(tasks, "events", events_task.run());
@@ -121,10 +124,10 @@ pub(super) async fn start(
     let node = start_node(config, &ground, &pleg, events.clone(), tasks);
     let signed_certificate = signed_certificate::start(config, &ground, &node, tasks);
     let static_sources = static_pods::start(config, &ground.clock(), tasks)?;
-    let slices = Slices { events, cm, pleg: pleg.clone(), node, static_sources, readiness };
+    let pleg_health = pleg.health();
+    let slices = Slices { events, cm, pleg, node, static_sources, user_namespaces, readiness };
     let pods = pods::start(config, &ground, slices, tasks);
     let stats = stats::start(config, &ground, &pods, tasks)?;
-    let pleg_health = pleg.health();
     let parts = ServerParts {
         ground: &ground,
         arguments,
@@ -295,7 +298,6 @@ async fn node_facts(
         seccomp_root: config.root_dir.join("seccomp"),
         seccomp_default: config.seccomp_default,
         thermal_throttle_paths: root_dir::thermal_throttle_paths(),
-        recursive_read_only: false,
         pod_logs_dir: config.pod_logs_dir.clone(),
         cluster_domain: config.dns.cluster_domain.clone(),
     })

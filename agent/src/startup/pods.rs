@@ -29,6 +29,7 @@ use crate::prober::{self, ProbeContext};
 use crate::server::NodePods;
 use crate::status::{Readiness, StatusHandle, StatusTask};
 use crate::telemetry::Causes;
+use crate::user_namespaces::UserNamespaces;
 use crate::volumes::{VolumesDeps, VolumesHandle};
 use crate::{objects, volumes};
 
@@ -39,6 +40,7 @@ pub(super) struct Slices {
     pub pleg: PlegHandle,
     pub node: watch::Receiver<NodeView>,
     pub static_sources: Sources,
+    pub user_namespaces: UserNamespaces,
     pub readiness: Readiness,
 }
 
@@ -59,6 +61,7 @@ pub(super) fn start(
         volumes,
         cm: slices.cm.clone(),
         executor: executor.clone(),
+        user_namespaces: slices.user_namespaces.clone(),
         pod_logs_dir: config.pod_logs_dir.clone(),
         container_logs_dir: config.container_logs_dir.clone(),
     };
@@ -167,6 +170,8 @@ fn supplies(
         api: ground.objects_api(),
         events: slices.events.clone(),
         node: Arc::clone(&ground.facts),
+        user_namespaces: slices.user_namespaces.clone(),
+        view: slices.node.clone(),
         dns: config.dns.clone(),
         container_logs_dir: config.container_logs_dir.clone(),
         clock: ground.clock(),

@@ -38,6 +38,7 @@ mod system_logs;
 mod threads;
 mod usage;
 mod usage_parse;
+pub mod user_ids;
 mod watched_files;
 
 pub use cgroup_v1::CgroupV1;

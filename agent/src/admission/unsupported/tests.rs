@@ -32,8 +32,6 @@ fn unsupported_fields_are_named() {
             "spec.ephemeralContainers[0].volumeMounts[0].subPath",
         ),
         (json!({"spec": {"resourceClaims": [{"name": "r"}]}}), "spec.resourceClaims"),
-        (json!({"spec": {"hostUsers": false}}), "spec.hostUsers"),
-        (json!({"spec": {"runtimeClassName": "gvisor"}}), "spec.runtimeClassName"),
         (
             with_volume(json!({"persistentVolumeClaim": {"claimName": "c"}})),
             "spec.volumes[0].persistentVolumeClaim",
@@ -101,6 +99,8 @@ fn ordinary_pods_pass() {
     }));
     assert_eq!(unsupported_field(&pod(ordinary)), None);
     let kinds = json!({"spec": {
+        "hostUsers": false,
+        "runtimeClassName": "gvisor",
         "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}],
         "ephemeralContainers": [{"name": "e", "targetContainerName": "main"}],
     }});

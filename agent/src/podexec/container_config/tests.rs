@@ -1,6 +1,7 @@
 use super::*;
 use crate::podexec::env_file::EnvFiles;
 use crate::podexec::fixtures::{node_facts, pod};
+use crate::podexec::security_context::node_users;
 use crate::volumes::MountedVolume;
 use expect_test::expect_file;
 use serde_json::{Value, json};
@@ -33,6 +34,8 @@ fn build(overlay: Value) -> Result<ContainerConfig, ContainerConfigError> {
             hosts: Some(Path::new("/r/pods/uid-1/etc-hosts")),
             termination_log: Some(Path::new("/r/pods/uid-1/containers/main/01234567")),
         },
+        handler: HandlerFeatures::default(),
+        users: &node_users(),
         node: &node_facts(),
     };
     build_container_config(&pod, &pod.spec().containers[0], &inputs)

@@ -2,6 +2,7 @@ use super::*;
 use crate::config::DnsConfig;
 use crate::podexec::dns::pod_dns;
 use crate::podexec::fixtures::{node_facts, pod};
+use crate::podexec::security_context::node_users;
 use expect_test::expect_file;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ fn build(overlay: Value) -> Result<PodSandboxConfig, HostnameError> {
         cgroup_parent: "/kubepods/burstable/poduid-1",
         dns: &pod_dns(&pod, &dns, None, &[]),
         seen: "2026-01-02T03:04:05.000000006Z".parse().unwrap(),
+        users: &node_users(),
         node: &node,
     };
     build_sandbox_config(&pod, &inputs)
@@ -30,7 +32,7 @@ fn whole_sandbox() {
         "metadata": {"labels": {"app": "web"}},
         "spec": {
             "subdomain": "sub",
-            "securityContext": {"fsGroup": 7, "runAsUser": 5, "sysctls": [{"name": "net.a", "value": "1"}]},
+            "securityContext": {"fsGroup": 7, "runAsUser": 5, "sysctls": [{"name": "net/a", "value": "1"}]},
             "containers": [{"name": "main", "image": "img",
                 "resources": {"requests": {"cpu": "100m"}},
                 "ports": [

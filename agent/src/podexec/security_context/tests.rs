@@ -1,5 +1,6 @@
 use super::*;
 use crate::podexec::fixtures::{container, node_facts, pod};
+use cri_proto::runtime::v1::LinuxPodSandboxConfig;
 use serde_json::{Value, json};
 
 fn security(
@@ -10,7 +11,7 @@ fn security(
     let pod = pod(json!({"spec": {"securityContext": pod_security}}));
     let container =
         container(json!({"name": "main", "image": "img", "securityContext": container_security}));
-    super::container_security(&pod, &container, image, &node_facts())
+    super::container_security(&pod, &container, image, &node_users(), &node_facts())
 }
 
 fn root() -> ImageUser {
@@ -64,6 +65,7 @@ fn non_root_is_verified() {
             Err("image will run as root (pod: \"web-0_ns(uid-1)\", container: main)"),
         ),
         (on.clone(), json!({}), named(), Err("non-numeric user (app), cannot verify")),
+        (on.clone(), json!({}), numbered(1 << 31), Err("an invalid user id (2147483648)")),
     ] {
         let got = security(of_pod, of_container.clone(), &image).map(|_| ());
         match expected {
@@ -71,42 +73,6 @@ fn non_root_is_verified() {
             Err(part) => assert!(got.unwrap_err().to_string().contains(part), "{part}"),
         }
     }
-}
-
-#[test]
-fn seccomp_profile_of_the_nearest_wins() {
-    let runtime = json!({"type": "RuntimeDefault"});
-    let file = json!({"type": "Localhost", "localhostProfile": "p/a.json"});
-    for (of_pod, of_container, expected) in [
-        (json!({}), json!({}), (1, "")),
-        (json!({"seccompProfile": runtime}), json!({}), (0, "")),
-        (
-            json!({"seccompProfile": runtime}),
-            json!({"seccompProfile": file}),
-            (2, "/var/lib/kubelet/seccomp/p/a.json"),
-        ),
-        (
-            json!({"seccompProfile": file}),
-            json!({"seccompProfile": {"type": "Unconfined"}}),
-            (1, ""),
-        ),
-    ] {
-        let got = security(of_pod, of_container, &root()).unwrap().seccomp.unwrap();
-        assert_eq!((got.profile_type, got.localhost_ref.as_str()), expected);
-    }
-    let nameless = security(json!({"seccompProfile": {"type": "Localhost"}}), json!({}), &root());
-    assert_eq!(
-        nameless.unwrap_err().to_string(),
-        "localhostProfile must be set if seccompProfile type is Localhost."
-    );
-}
-
-#[test]
-fn seccomp_default_of_the_node_applies_where_nothing_is_asked() {
-    let node = NodeFacts { seccomp_default: true, ..node_facts() };
-    let plain = container(json!({"name": "main"}));
-    let got = super::container_security(&pod(json!({})), &plain, &root(), &node).unwrap();
-    assert_eq!(got.seccomp.unwrap().profile_type, ProfileType::RuntimeDefault as i32);
 }
 
 #[test]
@@ -158,7 +124,8 @@ fn namespaces_follow_the_pod() {
             (NamespaceMode::Pod, NamespaceMode::Pod, NamespaceMode::Pod),
         ),
     ] {
-        let got = sandbox_security(&pod(json!({"spec": spec}))).namespace_options.unwrap();
+        let got =
+            sandbox_security(&pod(json!({"spec": spec})), &node_users()).namespace_options.unwrap();
         let (network, pid, ipc) = expected;
         assert_eq!(
             (got.network, got.pid, got.ipc),
@@ -173,10 +140,10 @@ fn namespaces_follow_the_pod() {
 fn sandbox_is_privileged_with_any_container_and_always_confined() {
     let privileged = pod(json!({"spec": {"containers": [
         {"name": "a"}, {"name": "b", "securityContext": {"privileged": true}}]}}));
-    let got = sandbox_security(&privileged);
+    let got = sandbox_security(&privileged, &node_users());
     assert!(got.privileged);
     assert_eq!(got.seccomp.unwrap().profile_type, ProfileType::RuntimeDefault as i32);
-    assert!(!sandbox_security(&pod(json!({}))).privileged);
+    assert!(!sandbox_security(&pod(json!({})), &node_users()).privileged);
 }
 
 #[test]
@@ -189,11 +156,33 @@ fn processes_of_a_target_are_joined_unless_they_are_shared_anyway() {
     ] {
         let pod = pod(overlay.clone());
         let mut security = LinuxContainerSecurityContext {
-            namespace_options: Some(namespaces(&pod)),
+            namespace_options: Some(namespaces(&pod, &node_users())),
             ..Default::default()
         };
         join_processes(&mut security, &target);
         let options = security.namespace_options.unwrap();
         assert_eq!((options.pid, options.target_id.as_str()), (mode as i32, id), "{overlay}");
     }
+}
+
+#[test]
+fn own_users_are_those_of_sandbox_and_container() {
+    let users = pod_users(Some(IdBlock { first: 131_072, length: 65_536 }));
+    let mapping = IdMapping { host_id: 131_072, container_id: 0, length: 65_536 };
+    assert_eq!((users.mode, &users.uids), (NamespaceMode::Pod as i32, &vec![mapping]));
+    assert_eq!(users.gids, users.uids);
+    assert_eq!(pod_users(None), node_users());
+    let pod = pod(json!({"spec": {"hostUsers": false}}));
+    let plain = container(json!({"name": "main"}));
+    let sandbox = sandbox_security(&pod, &users).namespace_options.unwrap();
+    let container = super::container_security(&pod, &plain, &root(), &users, &node_facts());
+    let container = container.unwrap().namespace_options.unwrap();
+    assert_eq!(sandbox.userns_options.as_ref(), Some(&users));
+    let security =
+        LinuxSandboxSecurityContext { namespace_options: Some(sandbox), ..Default::default() };
+    let linux = LinuxPodSandboxConfig { security_context: Some(security), ..Default::default() };
+    let config = PodSandboxConfig { linux: Some(linux), ..Default::default() };
+    assert_eq!(sandbox_users(&config), users);
+    assert_eq!(sandbox_users(&PodSandboxConfig::default()), node_users());
+    assert_eq!(container.userns_options.as_ref(), Some(&users));
 }

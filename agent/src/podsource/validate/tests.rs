@@ -158,3 +158,42 @@ fn host_port_on_the_host_network_is_the_container_port() {
     });
     assert!(found[0].contains("ports[0].hostPort: must be the container port"), "{found:?}");
 }
+
+#[test]
+fn own_users_exclude_the_nodes_namespaces() {
+    for (field, expected) in [
+        ("hostNetwork", vec!["spec.hostNetwork: is not allowed when `hostUsers` is false"]),
+        ("hostPID", vec!["spec.hostPID: is not allowed when `hostUsers` is false"]),
+        ("hostIPC", vec!["spec.hostIPC: is not allowed when `hostUsers` is false"]),
+        ("shareProcessNamespace", vec![]),
+    ] {
+        let found = problems(|pod| {
+            pod["spec"]["hostUsers"] = false.into();
+            pod["spec"][field] = true.into();
+        });
+        assert_eq!(found, expected, "{field}");
+    }
+}
+
+#[test]
+fn unmasked_proc_needs_own_users() {
+    let field = "spec.containers[0].securityContext.procMount";
+    let needs = format!("{field}: `hostUsers` must be false to use `Unmasked`");
+    for (host_users, kind, expected) in [
+        (json!(null), "Default", vec![]),
+        (json!(null), "Unmasked", vec![needs.clone()]),
+        (json!(true), "Unmasked", vec![needs]),
+        (json!(false), "Unmasked", vec![]),
+        (
+            json!(false),
+            "Other",
+            vec![format!("{field}: \"Other\" is not one of Default, Unmasked")],
+        ),
+    ] {
+        let found = problems(|pod| {
+            pod["spec"]["hostUsers"] = host_users.clone();
+            pod["spec"]["containers"][0]["securityContext"] = json!({"procMount": kind});
+        });
+        assert_eq!(found, expected, "{host_users} {kind}");
+    }
+}

@@ -68,11 +68,12 @@ impl Worker {
 
     pub(super) fn measure_report(&self, report: &StepReport) {
         let WorkMetrics { pods, containers } = &self.context.metrics;
+        let own_users = self.pod().is_some_and(|pod| pod.spec().host_users == Some(false));
         match report {
-            StepReport::SandboxMade => pods.sandbox_begun(),
+            StepReport::SandboxMade => pods.sandbox_begun(own_users),
             StepReport::SandboxFailed { .. } => {
-                pods.sandbox_begun();
-                pods.sandbox_failed();
+                pods.sandbox_begun(own_users);
+                pods.sandbox_failed(own_users);
             }
             StepReport::Started { kind, .. } | StepReport::HookRunning { kind, .. } => {
                 containers.start_begun((*kind).into());

@@ -1,0 +1,28 @@
+//! Pure. How many ids the user namespace of a pod has.
+
+use super::resolve::Reader;
+use super::wire::KubeletConfiguration;
+
+/// `userNamespaces.idsPerPod` when it is not set, and what it is to be a multiple of (v1.36).
+const UNIT: u32 = 65_536;
+
+/// `userNamespaces.idsPerPod`.
+pub(super) fn resolve(reader: &mut Reader, wire: &KubeletConfiguration) -> u32 {
+    let set = wire.user_namespaces.as_ref().and_then(|namespaces| namespaces.ids_per_pod);
+    let Some(wanted) = set else { return UNIT };
+    let mut complain = |what: String| {
+        reader.problems.push(format!("userNamespaces.idsPerPod: {what}"));
+        UNIT
+    };
+    match u32::try_from(wanted) {
+        _ if wanted < i64::from(UNIT) => complain(format!("must not be less than {UNIT}")),
+        Err(_) => complain(format!("must not be more than {}", u32::MAX)),
+        Ok(number) if !number.is_multiple_of(UNIT) => {
+            complain(format!("must be a multiple of {UNIT}"))
+        }
+        Ok(number) => number,
+    }
+}
+
+#[cfg(test)]
+mod tests;
