@@ -98,7 +98,7 @@ func singleFileLayer(name, file string) ([]byte, error) {
 }
 
 // busyboxLayer returns a small root file system: busybox, a link for each of
-// its applets, the users root and nobody, and the directories that programs
+// its applets, the users root and nobody, who is in a group more, and the directories that programs
 // expect.
 func busyboxLayer(busybox string) ([]byte, error) {
 	program, err := os.ReadFile(busybox)
@@ -129,7 +129,7 @@ func busyboxLayer(busybox string) ([]byte, error) {
 		{name: "etc/passwd", mode: 0o644, content: []byte(
 			"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")},
 		{name: "etc/group", mode: 0o644, content: []byte(
-			"root:x:0:\nnogroup:x:65534:\n")},
+			"root:x:0:\nwheel:x:10:nobody\nnogroup:x:65534:\n")},
 	}
 	present := map[string]bool{"bin/busybox": true}
 	for _, applet := range strings.Fields(string(listing)) {

@@ -59,6 +59,8 @@ pub struct RegistryOptions<'a> {
     pub login: Option<(&'a str, &'a str)>,
     /// Speed of each blob that is sent.
     pub bytes_per_second: Option<u32>,
+    /// User in the image's configuration.
+    pub user: Option<&'a str>,
 }
 
 impl Drop for Registry {
@@ -77,7 +79,7 @@ impl Registry {
     pub async fn serve(archive: &Path, options: RegistryOptions<'_>) -> Result<Self> {
         let listener = TcpListener::bind((CONTROL_PLANE, 0)).await?;
         let address = listener.local_addr()?;
-        let image = read_archive(archive, &address.to_string())?;
+        let image = read_archive(archive, &address.to_string(), options.user)?;
         let credential = options.login.map(|(user, password)| {
             format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
         });
@@ -142,8 +144,8 @@ struct Image {
     media_type: String,
 }
 
-/// The image of an archive with `mark` written into its configuration.
-fn read_archive(archive: &Path, mark: &str) -> Result<Image> {
+/// The image of an archive with `mark`, and `user` if there is one, written into its configuration.
+fn read_archive(archive: &Path, mark: &str, user: Option<&str>) -> Result<Image> {
     let read = |path: &str| {
         let mut tar = Command::new("tar");
         tar.arg("--extract").arg("--to-stdout").arg("--file").arg(archive).arg(path);
@@ -167,6 +169,9 @@ fn read_archive(archive: &Path, mark: &str) -> Result<Image> {
     let mut manifest = find(&entry["digest"])?;
     let mut config = find(&manifest["config"]["digest"])?;
     config["author"] = mark.into();
+    if let Some(user) = user {
+        config["config"]["User"] = user.into();
+    }
     let config = serde_json::to_vec(&config)?;
     manifest["config"]["digest"] = digest_of(&config).into();
     manifest["config"]["size"] = config.len().into();

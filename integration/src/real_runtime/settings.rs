@@ -5,7 +5,9 @@ use std::path::Path;
 use super::PAUSE_IMAGE;
 use crate::ground::{Ground, Lane};
 
-/// Text of the configuration of a containerd of this lane with its files in `directory`.
+/// Text of the configuration of a containerd of this lane with its files in `directory`. The main
+/// lane has two handlers beside the default one: `second`, the same under another name, and `old`,
+/// whose runc knows no user namespaces.
 pub fn render(lane: Lane, ground: &Ground, directory: &Path) -> String {
     let top = format!(
         "root = {}\nstate = {}\n\n[grpc]\naddress = {}\n\n[ttrpc]\naddress = {}\n",
@@ -15,6 +17,7 @@ pub fn render(lane: Lane, ground: &Ground, directory: &Path) -> String {
         text(directory.join("containerd.sock.ttrpc")),
     );
     let runc = text(ground.runtime_binaries(lane).join("runc"));
+    let old_runc = text(ground.runtime_binaries(Lane::Debian).join("runc"));
     let cni_bin = text(ground.cni_plugins(lane));
     let cni_conf = text(directory.join("cni"));
     let certs = text(directory.join("certs.d"));
@@ -30,6 +33,16 @@ default_runtime_name = "runc"
 runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
 BinaryName = {runc}
+SystemdCgroup = false
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.second]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.second.options]
+BinaryName = {runc}
+SystemdCgroup = false
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.old]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.old.options]
+BinaryName = {old_runc}
 SystemdCgroup = false
 [plugins."io.containerd.cri.v1.runtime".cni]
 bin_dirs = [{cni_bin}]

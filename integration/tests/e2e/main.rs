@@ -34,6 +34,8 @@ mod proxy_outside;
 mod proxy_rights;
 mod restart_rules;
 mod restarts;
+mod runtime_class;
+mod security_context;
 mod server_access;
 mod server_pages;
 mod services;
@@ -42,6 +44,7 @@ mod static_pods;
 mod stats;
 mod stuck_pods;
 mod termination;
+mod user_namespaces;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -86,6 +89,8 @@ fn main() -> ExitCode {
         proxy_rights::tests(),
         restart_rules::tests(),
         restarts::tests(),
+        runtime_class::tests(),
+        security_context::tests(),
         server_access::tests(),
         server_pages::tests(),
         services::tests(),
@@ -94,6 +99,7 @@ fn main() -> ExitCode {
         stats::tests(),
         stuck_pods::tests(),
         termination::tests(),
+        user_namespaces::tests(),
     ];
     integration::runner::run(tests.concat())
 }
