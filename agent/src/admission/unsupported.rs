@@ -32,22 +32,18 @@ pub fn unsupported_field(pod: &Pod) -> Option<Unsupported> {
         })
         .or_else(|| {
             let init = spec.init_containers.iter().flatten();
-            containers_field(pod, "initContainers", init)
+            containers_field("initContainers", init)
         })
-        .or_else(|| containers_field(pod, "containers", spec.containers.iter()))
-        .or_else(|| containers_field(pod, "ephemeralContainers", pod.ephemeral_containers().iter()))
+        .or_else(|| containers_field("containers", spec.containers.iter()))
+        .or_else(|| containers_field("ephemeralContainers", pod.ephemeral_containers().iter()))
 }
 
 fn containers_field<'a>(
-    pod: &Pod,
     list: &str,
     containers: impl Iterator<Item = &'a api::Container>,
 ) -> Option<Unsupported> {
     let mut numbered = containers.enumerate();
-    numbered.find_map(|(index, spec)| {
-        let prefix = format!("spec.{list}[{index}].");
-        container_field(&prefix, spec).or_else(|| mount_field(&prefix, spec, pod))
-    })
+    numbered.find_map(|(index, spec)| container_field(&format!("spec.{list}[{index}]."), spec))
 }
 
 fn pod_field(spec: &api::PodSpec) -> Option<Unsupported> {
@@ -143,21 +139,6 @@ fn rule_field(prefix: &str, container: &api::Container) -> Option<Unsupported> {
         let checks =
             [(rule.action == "RestartAllContainers", "action", "restarting all containers is")];
         first(&checks, &format!("{prefix}restartPolicyRules[{index}]."))
-    })
-}
-
-/// The runtime itself takes the part of an image that a sub path names.
-fn mount_field(prefix: &str, container: &api::Container, pod: &Pod) -> Option<Unsupported> {
-    let volumes = pod.spec().volumes.as_deref().unwrap_or_default();
-    let of_image = |name: &str| volumes.iter().any(|v| v.name == name && v.image.is_some());
-    let mounts = container.volume_mounts.iter().flatten().enumerate();
-    mounts.into_iter().find_map(|(index, mount)| {
-        let set = |path: &Option<String>| path.as_ref().is_some_and(|path| !path.is_empty());
-        let checks = [
-            (set(&mount.sub_path) && !of_image(&mount.name), "subPath", "sub paths are"),
-            (set(&mount.sub_path_expr), "subPathExpr", "sub paths are"),
-        ];
-        first(&checks, &format!("{prefix}volumeMounts[{index}]."))
     })
 }
 

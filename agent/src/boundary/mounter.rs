@@ -1,5 +1,6 @@
 //! Mounts in noded's mount namespace.
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,12 @@ pub struct MountEntry {
 pub trait Mounter: Send + Sync {
     /// A tmpfs at `target`, which exists; size `None` leaves the kernel's default (half of memory).
     fn mount_tmpfs(&self, target: &Path, size_bytes: Option<u64>) -> Result<(), MountError>;
+    /// Shows the file or directory that `source` is open on at `target` too, without what is mounted
+    /// below it. `target` exists and is of the same kind.
+    fn bind_open(&self, source: BorrowedFd<'_>, target: &Path) -> Result<(), MountError>;
+    /// Whether `target` shows the very file or directory that `source` is open on; false also when
+    /// nobody can tell, as for a mount whose server is gone.
+    fn shows(&self, target: &Path, source: BorrowedFd<'_>) -> bool;
     /// Takes the topmost mount at `target` away; success when nothing is mounted there.
     fn unmount(&self, target: &Path) -> Result<(), MountError>;
     /// Mounts at or below `root`, in the order they were made.

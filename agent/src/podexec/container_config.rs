@@ -10,20 +10,21 @@ use cri_proto::runtime::v1::{
 };
 use k8s_openapi::api::core::v1 as api;
 
-use super::env::{self, EnvSources};
+use super::env::{self, EnvSources, Variables};
 use super::env_file::EnvFiles;
 use super::field_ref::FieldFacts;
 use super::labels;
 use super::linux_resources::container_resources;
 use super::log_paths::container_log;
-use super::mounts::{PodFiles, VolumeSources, container_mounts};
+use super::mounts::{PodFiles, RecursiveReadOnlyProblem, VolumeSources, container_mounts};
 use super::node_facts::NodeFacts;
 use super::security_context::{ImageUser, container_security, join_processes};
 use super::service_env::EnvServices;
+use super::sub_path::{has_sub_paths, wanted_sub_paths};
 use super::supplies::VolumeImage;
 use crate::model::{ContainerId, HandlerFeatures, Pod};
 use crate::objects::ObjectSet;
-use crate::volumes::MountedVolumes;
+use crate::volumes::{BoundSubPaths, MountedVolumes, WantedSubPath};
 
 /// Why no config can be made. The text is published as message of the waiting reason
 /// `CreateContainerConfigError`, in the kubelet's words.
@@ -53,8 +54,19 @@ pub enum ContainerConfigError {
     VolumeNotMounted { volume: String, container: String },
     #[error("invalid MountPropagation mode: {0:?}")]
     UnknownPropagation(String),
-    #[error("volume {0:?} asks for recursive read-only, which the runtime does not offer")]
-    RecursiveReadOnlyMissing(String),
+    #[error(
+        "failed to resolve recursive read-only mode: volume \"{volume}\" requested recursive \
+         read-only mode, but {why}"
+    )]
+    RecursiveReadOnly { volume: String, why: RecursiveReadOnlyProblem },
+    #[error("failed to resolve recursive read-only mode: unknown recursive read-only mode \"{0}\"")]
+    UnknownRecursiveReadOnly(String),
+    #[error("missing value for {0}")]
+    SubPathVariables(String),
+    #[error("error SubPath `{0}` must not be an absolute path")]
+    SubPathAbsolute(String),
+    #[error("unable to provision SubPath `{0}`: must not contain '..'")]
+    SubPathBacksteps(String),
     #[error(
         "container's runAsUser breaks non-root policy (pod: \"{pod}\", container: {container})"
     )]
@@ -111,6 +123,8 @@ pub struct ContainerInputs<'a> {
     /// Addresses of the sandbox; those of the node for a host-network pod.
     pub pod_ips: &'a [IpAddr],
     pub volumes: &'a MountedVolumes,
+    /// Made present as [`needed_sub_paths`] asks for.
+    pub sub_paths: &'a BoundSubPaths,
     pub files: PodFiles<'a>,
     /// What the handler of the sandbox can do.
     pub handler: HandlerFeatures,
@@ -130,18 +144,16 @@ pub fn build_container_config(
     if let Some(target) = inputs.target {
         join_processes(&mut security, target);
     }
-    let facts = FieldFacts::of(pod, &inputs.node.host_ips, inputs.node.allocatable);
-    let sources = EnvSources {
-        services: inputs.services,
-        objects: inputs.objects,
-        files: inputs.env_files,
-        pod_ips: inputs.pod_ips,
-    };
-    let variables = env::container_env(pod, container, sources, &facts)?;
+    let variables = variables(pod, container, inputs)?;
     let mounts = container_mounts(
         container,
-        VolumeSources { mounted: inputs.volumes, images: inputs.image.volumes },
+        VolumeSources {
+            mounted: inputs.volumes,
+            images: inputs.image.volumes,
+            sub_paths: inputs.sub_paths,
+        },
         inputs.files,
+        &variables,
         inputs.handler.recursive_read_only_mounts,
     )?;
     let expand_all = |list: &Option<Vec<String>>| -> Vec<String> {
@@ -182,6 +194,33 @@ fn mapped(mut mounts: Vec<Mount>, users: &UserNamespace) -> Vec<Mount> {
         mount.gid_mappings.clone_from(&users.gids);
     }
     mounts
+}
+
+/// The parts of volumes that have to be present before the container can be made.
+pub fn needed_sub_paths(
+    pod: &Pod,
+    container: &api::Container,
+    inputs: &ContainerInputs<'_>,
+) -> Result<Vec<WantedSubPath>, ContainerConfigError> {
+    if !has_sub_paths(container) {
+        return Ok(Vec::new());
+    }
+    wanted_sub_paths(container, inputs.image.volumes, &variables(pod, container, inputs)?)
+}
+
+fn variables(
+    pod: &Pod,
+    container: &api::Container,
+    inputs: &ContainerInputs<'_>,
+) -> Result<Variables, ContainerConfigError> {
+    let facts = FieldFacts::of(pod, &inputs.node.host_ips, inputs.node.allocatable);
+    let sources = EnvSources {
+        services: inputs.services,
+        objects: inputs.objects,
+        files: inputs.env_files,
+        pod_ips: inputs.pod_ips,
+    };
+    env::container_env(pod, container, sources, &facts)
 }
 
 /// `lifecycle.stopSignal`; without one, or with a name the CRI lacks, the image's.

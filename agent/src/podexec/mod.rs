@@ -23,10 +23,11 @@ mod security_profiles;
 pub mod service_env;
 mod start_container;
 mod stop_container;
+pub mod sub_path;
 mod supplies;
 
 pub use container_config::{
-    ContainerConfigError, ContainerInputs, ImageInput, build_container_config,
+    ContainerConfigError, ContainerInputs, ImageInput, build_container_config, needed_sub_paths,
 };
 pub use execute::{BringUp, ClearError, ClearScope, Executor, SandboxUse};
 pub use hooks::{HookDone, HookError, HookTarget};

@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 use tokio::sync::watch;
 
-use super::container_config::{ContainerInputs, ImageInput, build_container_config};
+use super::container_config::{
+    ContainerInputs, ImageInput, build_container_config, needed_sub_paths,
+};
 use super::dns::{PodDns, parse_resolv_conf, pod_dns};
 use super::env_file::{EnvFiles, MAX_FILE, env_file_names};
 use super::hostname::{host_network_hosts_file, hosts_file, pod_names};
@@ -36,7 +38,7 @@ use crate::objects::{ObjectsHandle, container_references};
 use crate::podworker::WallClock;
 use crate::telemetry::Causes;
 use crate::user_namespaces::UserNamespaces;
-use crate::volumes::{MountedVolumes, VolumesHandle};
+use crate::volumes::{BoundSubPaths, MountedVolumes, VolumesHandle};
 
 /// How long a static pod waits for the Services to be listed; it may itself be the API server that
 /// is to list them. One that is up answers in this time.
@@ -263,29 +265,33 @@ impl PodSupplies for NodeSupplies {
         let user = ImageUser { uid: instance.image.uid, username: instance.image.username.clone() };
         let pod_ips = if pod.host_network() { &self.node.host_ips } else { &instance.sandbox.ips };
         let features = self.view.borrow().features.clone().unwrap_or_default();
-        build_container_config(
-            pod,
-            instance.spec,
-            &ContainerInputs {
-                attempt: instance.attempt,
-                target: instance.target,
-                image: ImageInput {
-                    reference: &instance.image.reference,
-                    user: &user,
-                    volumes: &instance.image.volumes,
-                },
-                services: services.as_ref(),
-                objects: &objects,
-                env_files: &env_files,
-                pod_ips,
-                volumes: &mounted,
-                files: PodFiles { hosts: hosts.as_deref(), termination_log: Some(&termination) },
-                handler: features.of_handler(&instance.supply.runtime_handler),
-                users: &sandbox_users(&instance.supply.config),
-                node: &self.node,
+        let users = sandbox_users(&instance.supply.config);
+        let none = BoundSubPaths::new();
+        let inputs = ContainerInputs {
+            attempt: instance.attempt,
+            target: instance.target,
+            image: ImageInput {
+                reference: &instance.image.reference,
+                user: &user,
+                volumes: &instance.image.volumes,
             },
-        )
-        .map_err(|error| supply_error(&error))
+            services: services.as_ref(),
+            objects: &objects,
+            env_files: &env_files,
+            pod_ips,
+            volumes: &mounted,
+            sub_paths: &none,
+            files: PodFiles { hosts: hosts.as_deref(), termination_log: Some(&termination) },
+            handler: features.of_handler(&instance.supply.runtime_handler),
+            users: &users,
+            node: &self.node,
+        };
+        let wanted =
+            needed_sub_paths(pod, instance.spec, &inputs).map_err(|error| supply_error(&error))?;
+        let sub_paths = &self.volumes.bind_sub_paths(pod, name, wanted).await;
+        let sub_paths = sub_paths.as_ref().map_err(|error| supply_error(error))?;
+        build_container_config(pod, instance.spec, &ContainerInputs { sub_paths, ..inputs })
+            .map_err(|error| supply_error(&error))
     }
 
     async fn attempt_after_logs(&self, pod: &Pod, container: &str) -> u32 {

@@ -12,6 +12,7 @@ use super::defaults::volume_sources;
 use super::manifest::Problem;
 use crate::model::quantity::Quantity;
 
+mod mounts;
 mod security;
 #[cfg(test)]
 mod tests;
@@ -132,6 +133,7 @@ impl Check {
                     self.say(field, "must not contain '..'");
                 }
             }
+            self.items(&path, volume);
         }
         names
     }
@@ -238,22 +240,6 @@ impl Check {
         }
         if !readiness && probe.success_threshold.is_some_and(|threshold| threshold > 1) {
             self.say(format!("{path}.successThreshold"), "must be 1");
-        }
-    }
-
-    fn mounts(&mut self, path: &str, container: &api::Container, volumes: &BTreeSet<&str>) {
-        let mut paths = BTreeSet::new();
-        for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
-            let field = format!("{path}.volumeMounts[{index}]");
-            if !volumes.contains(mount.name.as_str()) {
-                let what = format!("{:?} is none of the pod's volumes", mount.name);
-                self.say(format!("{field}.name"), what);
-            }
-            if mount.mount_path.is_empty() {
-                self.required(format!("{field}.mountPath"));
-            } else if !paths.insert(mount.mount_path.as_str()) {
-                self.say(format!("{field}.mountPath"), "is mounted twice");
-            }
         }
     }
 

@@ -30,7 +30,7 @@ use crate::server::NodePods;
 use crate::status::{Readiness, StatusHandle, StatusTask};
 use crate::telemetry::Causes;
 use crate::user_namespaces::UserNamespaces;
-use crate::volumes::{VolumesDeps, VolumesHandle};
+use crate::volumes::{VolumeThreads, VolumesDeps, VolumesHandle};
 use crate::{objects, volumes};
 
 /// What pods need of the other slices.
@@ -143,6 +143,11 @@ fn start_volumes(
     (objects, changed): (ObjectsHandle, mpsc::Receiver<PodUid>),
     tasks: &mut Tasks,
 ) -> VolumesHandle {
+    // Without threads of their own, volumes share those of all others.
+    let threads = VolumeThreads::apart().unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot set threads for volumes apart");
+        VolumeThreads::on(tokio::runtime::Handle::current())
+    });
     let deps = VolumesDeps {
         root_dir: config.root_dir.clone(),
         mounter: Arc::new(LinuxMounter),
@@ -150,6 +155,7 @@ fn start_volumes(
         objects,
         machine: ground.machine.clone(),
         node: Arc::clone(&ground.facts),
+        threads,
     };
     let (handle, task) = volumes::new(deps, changed);
     spawn(tasks, "volumes", task.run());

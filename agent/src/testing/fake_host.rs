@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -253,11 +255,16 @@ impl Cgroups for FakeCgroups {
 #[derive(Debug, Default)]
 pub struct FakeMounter {
     state: Mutex<MounterState>,
+    let_go: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct MounterState {
     mounts: Vec<MountEntry>,
+    /// Device and inode of what is bound at a path.
+    shown: BTreeMap<PathBuf, (u64, u64)>,
+    /// Calls by name and path that do not return.
+    hanging: BTreeSet<(&'static str, PathBuf)>,
     errors: BTreeMap<&'static str, VecDeque<io::ErrorKind>>,
     calls: Vec<String>,
 }
@@ -268,6 +275,17 @@ impl FakeMounter {
         self.state.lock().unwrap().errors.entry(call).or_default().push_back(kind);
     }
 
+    /// From now on the call of this name for this path does not return, until [`Self::let_go`].
+    pub fn hang(&self, call: &'static str, path: &Path) {
+        self.state.lock().unwrap().hanging.insert((call, path.to_owned()));
+    }
+
+    /// All calls that hang go on.
+    pub fn let_go(&self) {
+        self.state.lock().unwrap().hanging.clear();
+        self.let_go.notify_all();
+    }
+
     pub fn add_mount(&self, target: &str, fs_type: &str) {
         let entry = MountEntry {
             target: target.into(),
@@ -276,6 +294,12 @@ impl FakeMounter {
             shared: false,
         };
         self.state.lock().unwrap().mounts.push(entry);
+    }
+
+    /// Whether a call of this name was made for this path, hanging or not.
+    pub fn has_called(&self, call: &str, path: &Path) -> bool {
+        let line = format!("{call} {}", path.display());
+        self.state.lock().unwrap().calls.contains(&line)
     }
 
     /// Calls as `name path`, oldest first; empties the log.
@@ -290,6 +314,9 @@ impl FakeMounter {
     ) -> Result<std::sync::MutexGuard<'_, MounterState>, MountError> {
         let mut state = self.state.lock().unwrap();
         state.calls.push(format!("{call} {}", path.display()));
+        while state.hanging.contains(&(call, path.to_owned())) {
+            state = self.let_go.wait(state).unwrap();
+        }
         let queued = state.errors.get_mut(call).and_then(VecDeque::pop_front);
         match queued {
             Some(kind) => {
@@ -314,8 +341,25 @@ impl Mounter for FakeMounter {
         Ok(())
     }
 
+    fn bind_open(&self, source: BorrowedFd<'_>, target: &Path) -> Result<(), MountError> {
+        let mut state = self.enter("bind_open", target)?;
+        state.shown.insert(target.to_owned(), identity(source));
+        state.mounts.push(MountEntry {
+            target: target.to_owned(),
+            fs_type: "none".to_owned(),
+            source: "bound".to_owned(),
+            shared: false,
+        });
+        Ok(())
+    }
+
+    fn shows(&self, target: &Path, source: BorrowedFd<'_>) -> bool {
+        self.state.lock().unwrap().shown.get(target) == Some(&identity(source))
+    }
+
     fn unmount(&self, target: &Path) -> Result<(), MountError> {
         let mut state = self.enter("unmount", target)?;
+        state.shown.remove(target);
         if let Some(at) = state.mounts.iter().rposition(|mount| mount.target == target) {
             state.mounts.remove(at);
         }
@@ -340,4 +384,11 @@ impl Mounter for FakeMounter {
         }
         Ok(())
     }
+}
+
+/// Device and inode of an open file.
+fn identity(file: BorrowedFd<'_>) -> (u64, u64) {
+    let held: OwnedFd = file.try_clone_to_owned().unwrap();
+    let metadata = std::fs::File::from(held).metadata().unwrap();
+    (metadata.dev(), metadata.ino())
 }

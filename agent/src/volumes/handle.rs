@@ -10,6 +10,9 @@ use jiff::Timestamp;
 use super::layout::PodLayout;
 use super::projected::{self, SourceContent};
 use super::setup::{self, PreparedVolume, SetUp};
+use super::sub_path::{Binder, BoundSubPaths, WantedSubPath};
+use super::tear_down::tear_down;
+use super::threads::{Hanging, VolumeThreads};
 use super::token::{Token, TokenError, TokenKey, read_token, token_request};
 use super::types::{MountedVolumes, SetUpCause, SetUpFailure, VolumeError};
 use super::wanted::{FileSource, FilesVolume, VolumeKind, WantedVolume, wanted_volumes};
@@ -36,6 +39,7 @@ pub struct VolumesDeps {
     pub objects: ObjectsHandle,
     pub machine: Arc<dyn Machine>,
     pub node: Arc<NodeFacts>,
+    pub threads: VolumeThreads,
 }
 
 /// State of one pod's volumes. Its lock is held while they are worked on, so that making,
@@ -47,6 +51,15 @@ pub(super) struct PodVolumes {
     pub tokens: BTreeMap<TokenKey, Token>,
     /// The last refresh failed; the next failure is not logged again.
     pub failing: bool,
+    /// Work that did not end in time. Nothing else is done for the pod while it goes on.
+    pub hanging: Option<Hanging>,
+}
+
+/// Whether a pod's files were compared with their sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refreshed {
+    Done,
+    Busy,
 }
 
 type Entry = Arc<tokio::sync::Mutex<PodVolumes>>;
@@ -101,11 +114,45 @@ impl VolumesHandle {
         let mut state = entry.lock().await;
         let (root, mounter) = (self.root().to_owned(), Arc::clone(&self.shared.deps.mounter));
         let owned = uid.clone();
-        blocking(move || setup::tear_down(&root, &owned, mounter.as_ref())).await?;
-        *state = PodVolumes::default();
+        // From here on nobody may take them for present, however this ends.
+        *state = PodVolumes { hanging: state.hanging.take(), ..PodVolumes::default() };
+        let work = move || tear_down(&root, &owned, mounter.as_ref());
+        self.shared.deps.threads.run("removing volumes", &mut state.hanging, work).await?;
         self.shared.deps.objects.unregister(uid).await;
         self.lock_pods().remove(uid);
         Ok(())
+    }
+
+    /// Makes parts of the pod's volumes present for a container that is about to be created, and
+    /// returns where each is. A part that changed since the last time is replaced.
+    pub async fn bind_sub_paths(
+        &self,
+        pod: &Pod,
+        container: &str,
+        wanted: Vec<WantedSubPath>,
+    ) -> Result<BoundSubPaths, VolumeError> {
+        if wanted.is_empty() {
+            return Ok(BoundSubPaths::new());
+        }
+        let entry = self.entry(pod.uid());
+        let mut state = entry.lock().await;
+        // They were there a moment ago, so the pod has just been released.
+        let mounted = state.mounted.clone().ok_or(VolumeError::Cancelled)?;
+        let layout = PodLayout::new(self.root(), pod.uid())?;
+        let (mounter, container) = (Arc::clone(&self.shared.deps.mounter), container.to_owned());
+        let work = move || {
+            let binder =
+                Binder { layout: &layout, mounter: mounter.as_ref(), container: &container };
+            let mut bound = BoundSubPaths::new();
+            for part in &wanted {
+                // Whoever uses the part misses its volume by name.
+                if let Some(volume) = mounted.get(&part.volume) {
+                    bound.insert(part.index, binder.bind(&volume.host_path, part)?);
+                }
+            }
+            Ok(bound)
+        };
+        self.shared.deps.threads.run("mounting sub paths", &mut state.hanging, work).await
     }
 
     /// Pods that have a directory on disk, known or not; in no order. After a start these are the
@@ -168,14 +215,16 @@ impl VolumesHandle {
     }
 
     /// Writes the pod's files anew where their content has changed, and renews its tokens when it
-    /// is time. Nothing happens for a pod that is not mounted.
-    pub(super) async fn refresh(&self, uid: &PodUid) {
-        let Some(entry) = self.lock_pods().get(uid).cloned() else { return };
-        let mut state = entry.lock().await;
+    /// is time. Nothing happens for a pod that is not mounted. `Busy` when others are at work on
+    /// the pod, which may take long: the change is then not on disk.
+    pub(super) async fn refresh(&self, uid: &PodUid) -> Refreshed {
+        let Some(entry) = self.lock_pods().get(uid).cloned() else { return Refreshed::Done };
+        let Ok(mut state) = entry.try_lock() else { return Refreshed::Busy };
         let pod = state.pod.clone().filter(|_| state.mounted.is_some());
         if let Some(pod) = pod {
             self.refresh_locked(&pod, &mut state).await;
         }
+        Refreshed::Done
     }
 
     async fn refresh_locked(&self, pod: &Pod, state: &mut PodVolumes) {
@@ -224,14 +273,15 @@ impl VolumesHandle {
             group: projected::ownership(pod).group,
             now,
         };
-        let made = blocking(move || {
+        let work = move || {
             set_up.pod_dirs()?;
             let each = |volume: PreparedVolume| {
                 set_up.volume(&volume).map(|mounted| (volume.wanted.name, mounted))
             };
             Ok(prepared.into_iter().map(each).collect::<Vec<_>>())
-        })
-        .await?;
+        };
+        let threads = &self.shared.deps.threads;
+        let made = threads.run("setting up volumes", &mut state.hanging, work).await?;
         let mut mounted = Vec::new();
         for result in made {
             match result {

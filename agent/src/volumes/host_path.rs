@@ -12,6 +12,8 @@ const NEW_FILE_MODE: u32 = 0o644;
 
 #[derive(Debug, thiserror::Error)]
 pub enum HostPathError {
+    #[error("invalid HostPath `{0}`: must not contain '..'")]
+    Backsteps(String),
     #[error("hostPath type check failed: {path} is not {wanted}")]
     WrongKind { path: String, wanted: &'static str },
     #[error("cannot {action} host path {path}")]
@@ -24,8 +26,12 @@ pub enum HostPathError {
 }
 
 /// Errors when `path` is not what `check` asks for. Without a check nothing is looked at: the
-/// runtime then makes a directory of a path that is missing.
+/// runtime then makes a directory of a path that is missing. What is there is never changed, and
+/// nothing is made where a link in the place of a missing file leads.
 pub fn prepare(path: &str, check: HostPathCheck) -> Result<(), HostPathError> {
+    if path.split('/').any(|part| part == "..") {
+        return Err(HostPathError::Backsteps(path.to_owned()));
+    }
     let (wanted, article, create) = match check {
         HostPathCheck::None => return Ok(()),
         HostPathCheck::DirectoryOrCreate => (PathKind::Directory, "a directory", true),
@@ -37,13 +43,21 @@ pub fn prepare(path: &str, check: HostPathCheck) -> Result<(), HostPathError> {
         HostPathCheck::BlockDevice => (PathKind::BlockDevice, "a block device", false),
     };
     let failed = |action| move |source| HostPathError::Io { action, path: path.to_owned(), source };
-    match path_kind(Path::new(path)).map_err(failed("read"))? {
-        Some(kind) if kind == wanted => Ok(()),
-        None if create && wanted == PathKind::Directory => {
-            create_dir_all(Path::new(path), NEW_DIRECTORY_MODE).map_err(failed("create"))
+    let place = Path::new(path);
+    let mut found = path_kind(place).map_err(failed("read"))?;
+    if found.is_none() && create {
+        match wanted {
+            PathKind::Directory => create_dir_all(place, NEW_DIRECTORY_MODE),
+            _ => create_file(place, NEW_FILE_MODE),
         }
-        None if create => create_file(Path::new(path), NEW_FILE_MODE).map_err(failed("create")),
-        _ => Err(HostPathError::WrongKind { path: path.to_owned(), wanted: article }),
+        .map_err(failed("create"))?;
+        // Something else may have come in between.
+        found = path_kind(place).map_err(failed("read"))?;
+    }
+    if found == Some(wanted) {
+        Ok(())
+    } else {
+        Err(HostPathError::WrongKind { path: path.to_owned(), wanted: article })
     }
 }
 

@@ -44,6 +44,22 @@ impl PodLayout {
         Ok(self.volumes().join(plugin).join(plain(name)?))
     }
 
+    /// What a sub path of a volume is mounted on:
+    /// `volume-subpaths/<volume>/<container>/<index of the mount>`.
+    pub fn sub_path(
+        &self,
+        volume: &str,
+        container: &str,
+        index: usize,
+    ) -> Result<PathBuf, VolumeError> {
+        let container = self.sub_paths().join(plain(volume)?).join(plain(container)?);
+        Ok(container.join(index.to_string()))
+    }
+
+    fn sub_paths(&self) -> PathBuf {
+        self.dir.join("volume-subpaths")
+    }
+
     /// The managed hosts file of all containers of the pod.
     pub fn hosts_file(&self) -> PathBuf {
         self.dir.join("etc-hosts")
@@ -54,9 +70,10 @@ impl PodLayout {
         Ok(self.dir.join("containers").join(plain(name)?))
     }
 
-    /// True for a path that a volume of the pod may be mounted at.
-    pub fn is_volume_mount(&self, path: &Path) -> bool {
-        path.strip_prefix(self.volumes()).is_ok_and(|rest| rest.components().count() == 2)
+    /// True for a path that a volume of the pod, or a part of one, may be mounted at.
+    pub fn is_own_mount(&self, path: &Path) -> bool {
+        let depth_below = |dir: PathBuf| Some(path.strip_prefix(dir).ok()?.components().count());
+        depth_below(self.volumes()) == Some(2) || depth_below(self.sub_paths()) == Some(3)
     }
 }
 

@@ -1,13 +1,15 @@
 //! The volumes of this node's pods.
 //!
-//! **What**: makes every volume a pod mounts present below `pods/<uid>/volumes`, keeps projected
-//! content fresh, and removes all of it when the pod is gone.
+//! **What**: makes every volume a pod mounts present below `pods/<uid>/volumes` and the parts of
+//! volumes below `volume-subpaths`, keeps projected content fresh, and removes all of it when the
+//! pod is gone.
 //! **Owns**: `pods/<uid>`, its mounts, its hosts file and its termination logs.
 //! **Reads**: ConfigMaps and Secrets from the object cache, tokens from the API server, pods.
 //! **Writes**: directories, tmpfs mounts and files below the root directory; host paths only where
 //! the pod asks for `DirectoryOrCreate` or `FileOrCreate`.
 //! **Invariants**: nothing is deleted through a mount; a mount that is there is used, never laid
-//! over; content that did not change is not rewritten; a reader never sees half an update; no
+//! over; no part of a volume lies outside of it; work of one pod that hangs holds up no other pod;
+//! content that did not change is not rewritten; a reader never sees half an update; no
 //! link inside a volume is followed when noded writes there.
 //! **Source**: kubelet v1.36 `volumemanager`, `volume/emptydir`, `volume/hostpath`,
 //! `volume/projected`, `volume/util/atomic_writer.go`, `token`. The kubelet reconciles in a 100 ms
@@ -23,7 +25,10 @@ mod measured;
 mod payload;
 mod projected;
 mod setup;
+mod sub_path;
 mod task;
+mod tear_down;
+mod threads;
 mod token;
 mod types;
 mod wanted;
@@ -31,5 +36,7 @@ mod wanted;
 pub use handle::{VolumesDeps, VolumesHandle};
 pub use layout::PodLayout;
 pub use measured::{MeasuredVolume, VolumeMeasure, measured_volumes};
+pub use sub_path::{BindError, BoundSubPaths, WantedSubPath};
 pub use task::{VolumesTask, new};
+pub use threads::VolumeThreads;
 pub use types::{MountedVolume, MountedVolumes, SetUpCause, SetUpFailure, VolumeError};

@@ -1,4 +1,4 @@
-//! Makes the volumes of one pod on disk, and removes them. Blocking: runs on a thread for that.
+//! Makes the volumes of one pod on disk. Blocking: runs on a thread for that.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::layout::{self, PodLayout};
 use super::payload::Payload;
 use super::types::{MountedVolume, SetUpCause, SetUpFailure, VolumeError};
 use super::wanted::{FilesVolume, VolumeKind, WantedVolume};
-use crate::adapters::linux::pod_files::{create_dir_all, directories_in, remove_tree};
+use crate::adapters::linux::pod_files::{create_dir_all, directories_in};
 use crate::boundary::Mounter;
 use crate::model::PodUid;
 
@@ -94,32 +94,6 @@ impl SetUp {
     fn volume_path(&self, plugin: &str, name: &str) -> Result<PathBuf, SetUpCause> {
         self.layout.volume(plugin, name).map_err(|_| SetUpCause::BadName)
     }
-}
-
-/// Unmounts the pod's volumes and removes its directory. What is gone already is success; a mount
-/// that is not a volume's stops the removal before anything is deleted.
-pub(super) fn tear_down(
-    root: &Path,
-    uid: &PodUid,
-    mounter: &dyn Mounter,
-) -> Result<(), VolumeError> {
-    let layout = PodLayout::new(root, uid)?;
-    let mut mounts = mounter.list(layout.dir()).map_err(VolumeError::MountTable)?;
-    if let Some(foreign) = mounts.iter().find(|m| !layout.is_volume_mount(&m.target)) {
-        return Err(VolumeError::StillMounted(foreign.target.clone()));
-    }
-    // The last mounted first, for a volume may be mounted over twice.
-    mounts.reverse();
-    for mount in mounts {
-        mounter
-            .unmount(&mount.target)
-            .map_err(|source| VolumeError::Unmount { path: mount.target.clone(), source })?;
-    }
-    remove_tree(&layout::pods_dir(root), uid.as_str()).map_err(|source| VolumeError::Io {
-        action: "remove",
-        path: layout.dir().to_owned(),
-        source,
-    })
 }
 
 /// Pods that have a directory, in no order. Files are nobody's and stay.

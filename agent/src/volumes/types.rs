@@ -12,6 +12,7 @@ use crate::telemetry::Causes;
 use super::atomic_writer::WriteError;
 use super::host_path::HostPathError;
 use super::payload::PayloadError;
+use super::sub_path::BindError;
 use super::token::TokenError;
 
 /// A volume that is ready to be mounted into containers.
@@ -106,6 +107,13 @@ pub enum VolumeError {
     StillMounted(PathBuf),
     #[error("cannot read the mount table")]
     MountTable(#[source] MountError),
+    #[error(transparent)]
+    Bind(MountError),
+    #[error(transparent)]
+    SubPath(BindError),
+    /// Earlier work for the same pod; what it does is not known, so nothing else is begun.
+    #[error("{0} takes too long and still goes on")]
+    Hangs(&'static str),
     #[error("cannot {action} {path}")]
     Io {
         action: &'static str,

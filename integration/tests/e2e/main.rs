@@ -22,6 +22,7 @@ mod inside;
 mod join;
 mod kube_api;
 mod logs;
+mod mounts;
 mod node_object;
 mod outages;
 mod pod_events;
@@ -43,8 +44,10 @@ mod sidecars;
 mod static_pods;
 mod stats;
 mod stuck_pods;
+mod sub_paths;
 mod termination;
 mod user_namespaces;
+mod volume_safety;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         join::tests(),
         kube_api::tests(),
         logs::tests(),
+        mounts::tests(),
         node_object::tests(),
         outages::tests(),
         pod_events::tests(),
@@ -98,8 +102,10 @@ fn main() -> ExitCode {
         static_pods::tests(),
         stats::tests(),
         stuck_pods::tests(),
+        sub_paths::tests(),
         termination::tests(),
         user_namespaces::tests(),
+        volume_safety::tests(),
     ];
     integration::runner::run(tests.concat())
 }

@@ -2,7 +2,10 @@
 //! open directory, without following a link (`openat2` with `RESOLVE_BENEATH` and
 //! `RESOLVE_NO_SYMLINKS`), so a container that plants a link in its volume cannot lead noded out.
 
+mod removal;
+
 use std::collections::BTreeSet;
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -15,7 +18,9 @@ use nix::fcntl::{
     renameat2,
 };
 use nix::sys::stat::{Mode, fchmod, mkdirat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, symlinkat, unlinkat};
+use nix::unistd::{Gid, Uid, fchown, symlinkat};
+
+use removal::Unlinked;
 
 /// Mode and ownership of what is written. `None` leaves the owner as it is made, root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -195,21 +200,13 @@ impl Beneath {
     /// Removes the file, link or directory of that name with all it holds. A missing one is
     /// success. Errors, and removes nothing of it, where something is mounted.
     pub fn remove(&self, name: &str) -> io::Result<()> {
-        match unlinkat(&self.0, name, UnlinkatFlags::NoRemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => return Ok(()),
-            Err(Errno::EISDIR) => {}
-            Err(error) => return Err(error.into()),
+        let name = CString::new(name)?;
+        match removal::unlink(&self.0, &name)? {
+            Unlinked::Gone => return Ok(()),
+            Unlinked::Directory => {}
         }
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-        // NO_XDEV also refuses a bind mount of the same file system.
-        let inner = Self(self.resolve(Path::new(name), flags, ResolveFlag::RESOLVE_NO_XDEV)?);
-        for entry in inner.names()? {
-            inner.remove(&entry)?;
-        }
-        match unlinkat(&self.0, name, UnlinkatFlags::RemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        removal::empty(&removal::enter(&self.0, &name)?)?;
+        Ok(removal::remove_empty(&self.0, &name)?)
     }
 }
 

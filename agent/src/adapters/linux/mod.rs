@@ -34,6 +34,7 @@ pub mod record_dir;
 pub mod root_dir;
 pub mod serving_files;
 mod streaming_server;
+pub mod sub_path;
 mod system_logs;
 mod threads;
 mod usage;

@@ -1,10 +1,12 @@
 //! Mounts through the kernel's own calls; no `mount` program is run.
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::{fstat, lstat};
 
 use super::mountinfo::parse_mountinfo;
 use crate::boundary::{MountEntry, MountError, Mounter};
@@ -24,6 +26,22 @@ impl Mounter for LinuxMounter {
         let options = size_bytes.map(|size| format!("size={size}"));
         mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::empty(), options.as_deref())
             .map_err(|errno| failed("mount tmpfs at", target, errno.into()))
+    }
+
+    fn bind_open(&self, source: BorrowedFd<'_>, target: &Path) -> Result<(), MountError> {
+        // Leads to the opened file itself, wherever its name has gone.
+        let source = format!("/proc/self/fd/{}", source.as_raw_fd());
+        mount(Some(source.as_str()), target, NONE, MsFlags::MS_BIND, NONE)
+            .map_err(|errno| failed("bind something to", target, errno.into()))
+    }
+
+    fn shows(&self, target: &Path, source: BorrowedFd<'_>) -> bool {
+        match (lstat(target), fstat(source)) {
+            (Ok(shown), Ok(wanted)) => {
+                (shown.st_dev, shown.st_ino) == (wanted.st_dev, wanted.st_ino)
+            }
+            _ => false,
+        }
     }
 
     fn unmount(&self, target: &Path) -> Result<(), MountError> {

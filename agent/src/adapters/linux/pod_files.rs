@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 use super::beneath::Beneath;
 
+/// Modes of what sub paths are mounted on and of the directories above (kubelet v1.36).
+const TARGET_PARENT_MODE: u32 = 0o750;
+const TARGET_FILE_MODE: u32 = 0o640;
+
 /// What a path of the host is, links followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathKind {
@@ -101,6 +105,26 @@ pub fn create_file(path: &Path, mode: u32) -> io::Result<()> {
         Ok(file) => file.set_permissions(Permissions::from_mode(mode)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// Makes an empty directory or file to mount something on, and the directories above it, which only
+/// root may enter. One of the other kind is replaced; errors when that is not empty.
+pub fn make_mount_target(path: &Path, directory: bool) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        create_dir_all(parent, TARGET_PARENT_MODE)?;
+    }
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.is_dir() == directory && !there.is_symlink() => return Ok(()),
+        Ok(there) if there.is_dir() => fs::remove_dir(path)?,
+        Ok(_) => fs::remove_file(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    if directory {
+        create_dir(path, TARGET_PARENT_MODE).map(drop)
+    } else {
+        create_file(path, TARGET_FILE_MODE)
     }
 }
 

@@ -30,6 +30,7 @@ fn build(overlay: Value) -> Result<ContainerConfig, ContainerConfigError> {
         env_files: &EnvFiles::default(),
         pod_ips: &["10.0.0.5".parse().unwrap()],
         volumes: &volumes,
+        sub_paths: &BTreeMap::new(),
         files: PodFiles {
             hosts: Some(Path::new("/r/pods/uid-1/etc-hosts")),
             termination_log: Some(Path::new("/r/pods/uid-1/containers/main/01234567")),

@@ -13,11 +13,12 @@ use crate::boundary::RuntimeError;
 use crate::model::Pod;
 use crate::podexec::{
     HookDone, StartFailure, StepReport, Trouble, hook_fallback_event, kill_failed_event,
-    pre_stop_failed_event, step_event, waiting_message,
+    pre_stop_failed_event, steady, step_event, waiting_message,
 };
 use crate::podplan::{HeldBack, Step};
 use crate::podworker::operations::{Done, HookEnd, Progress};
 use crate::reason;
+use crate::telemetry::Causes;
 
 impl Worker {
     pub(super) fn take_progress(&mut self, progress: Progress) -> bool {
@@ -164,11 +165,19 @@ impl Worker {
             Done::Clearing { scope, result } => match result {
                 Ok(()) => self.cleared = Some(scope),
                 Err(error) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::warn!(pod = %self.full_name, %error, cause, "cannot clear the pod");
+                    self.tell_not_cleared(&Causes(&error).to_string());
                     self.rest_after_error(Step::Clearing);
                 }
             },
+        }
+    }
+
+    /// A pod that waits for its end shows why; a cause that stays is counted up.
+    fn tell_not_cleared(&self, cause: &str) {
+        tracing::warn!(pod = %self.full_name, cause, "cannot clear the pod");
+        if let Some(pod) = self.pod() {
+            let event = kill_failed_event(pod, &steady(cause), (self.context.clock)());
+            self.context.events.publish(event);
         }
     }
 

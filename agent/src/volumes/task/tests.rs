@@ -1,3 +1,6 @@
+mod hanging;
+mod sub_paths;
+
 use super::*;
 use crate::boundary::ApiError;
 use crate::model::Pod;
@@ -5,7 +8,7 @@ use crate::objects;
 use crate::podexec::fixtures::{node_facts, pod};
 use crate::testing::fake_api::FakeApi;
 use crate::testing::fake_host::{FakeMachine, FakeMounter};
-use crate::volumes::VolumeError;
+use crate::volumes::{VolumeError, VolumeThreads};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -43,6 +46,7 @@ impl Node {
             objects,
             machine: self.machine.clone(),
             node: Arc::new(node_facts()),
+            threads: VolumeThreads::on(tokio::runtime::Handle::current()),
         }
     }
 

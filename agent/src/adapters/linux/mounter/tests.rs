@@ -1,3 +1,6 @@
+use std::fs::File;
+use std::os::fd::AsFd;
+
 use nix::sched::{CloneFlags, unshare};
 
 use super::*;
@@ -35,6 +38,32 @@ fn unmounting_what_is_not_mounted_succeeds() {
     let dir = tempfile::tempdir().unwrap();
     LinuxMounter.unmount(dir.path()).unwrap();
     LinuxMounter.unmount(&dir.path().join("absent")).unwrap();
+}
+
+#[test]
+fn open_file_is_bound_wherever_its_name_goes() {
+    if !own_namespace() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().canonicalize().unwrap().join(name);
+    for name in ["part", "other", "target"] {
+        std::fs::create_dir(path(name)).unwrap();
+    }
+    std::fs::write(path("part/f"), "x").unwrap();
+    let (part, other) = (File::open(path("part")).unwrap(), File::open(path("other")).unwrap());
+    std::fs::rename(path("part"), path("moved")).unwrap();
+    std::os::unix::fs::symlink("other", path("part")).unwrap();
+    assert!(!LinuxMounter.shows(&path("target"), part.as_fd()));
+    LinuxMounter.bind_open(part.as_fd(), &path("target")).unwrap();
+    assert!(path("target/f").exists());
+    assert!(LinuxMounter.shows(&path("target"), part.as_fd()));
+    assert!(!LinuxMounter.shows(&path("target"), other.as_fd()));
+    let file = File::open(path("moved/f")).unwrap();
+    std::fs::write(path("file"), "").unwrap();
+    LinuxMounter.bind_open(file.as_fd(), &path("file")).unwrap();
+    assert_eq!(std::fs::read_to_string(path("file")).unwrap(), "x");
+    assert!(!LinuxMounter.shows(&path("none"), part.as_fd()));
 }
 
 #[test]
