@@ -33,6 +33,7 @@ mod register;
 mod runtime;
 mod server;
 mod startup;
+mod volumes;
 
 pub use api::ApiMetrics;
 pub use certificates::CertificateMetrics;
@@ -48,6 +49,7 @@ use register::Register;
 pub use runtime::{RuntimeCall, RuntimeMetrics};
 pub use server::ServerMetrics;
 pub use startup::PodStarts;
+pub use volumes::{VolumeFigures, VolumeMetrics};
 
 #[cfg(test)]
 mod tests;
@@ -69,6 +71,7 @@ pub struct NodeMetrics {
     pub certificates: CertificateMetrics,
     pub probes: ProbeMetrics,
     pub health: HealthMetrics,
+    pub volumes: VolumeMetrics,
     usage: Usage,
     registry: Registry,
 }
@@ -94,6 +97,7 @@ impl NodeMetrics {
             certificates: CertificateMetrics::new(&register),
             probes: ProbeMetrics::default(),
             health: HealthMetrics::default(),
+            volumes: VolumeMetrics::new(&register),
             usage: Usage::new(&registry),
             registry,
         }
@@ -107,6 +111,7 @@ impl NodeMetrics {
         families.extend(counts.families());
         families.extend(self.pleg.families(now));
         families.extend(self.certificates.families(now));
+        families.extend(self.volumes.families());
         render(families)
     }
 

@@ -57,6 +57,8 @@ pub mod event {
     pub const FAILED_KILL_POD: &str = "FailedKillPod";
     pub const FAILED_SYNC: &str = "FailedSync";
     pub const FAILED_MOUNT: &str = "FailedMount";
+    pub const VOLUME_PERMISSION_CHANGE_IN_PROGRESS: &str = "VolumePermissionChangeInProgress";
+    pub const ALREADY_MOUNTED_VOLUME: &str = "AlreadyMountedVolume";
     pub const NETWORK_NOT_READY: &str = "NetworkNotReady";
     pub const PREEMPTING: &str = "Preempting";
     pub const DNS_CONFIG_FORMING: &str = "DNSConfigForming";

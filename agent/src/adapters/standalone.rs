@@ -41,6 +41,14 @@ impl ObjectsApi for Standalone {
         absent()
     }
 
+    async fn get_claim(&self, _: &str, _: &str) -> Result<api::PersistentVolumeClaim, ApiError> {
+        absent()
+    }
+
+    async fn get_persistent_volume(&self, _: &str) -> Result<api::PersistentVolume, ApiError> {
+        absent()
+    }
+
     fn watch_config_map(&self, _: &str, _: &str) -> mpsc::Receiver<Option<Arc<api::ConfigMap>>> {
         silent()
     }

@@ -21,6 +21,7 @@ use k8s_openapi::api::core::v1 as api;
 
 pub use fit::Shortage;
 pub use groups_policy::needs_strict_groups;
+pub use node_match::node_selector_matches;
 pub use preempt::{PREEMPTED, preemption_event};
 pub use sysctls::{AllowedSysctls, SysctlPatternError, dotted_sysctl};
 pub use unsupported::{Unsupported, unsupported_field};

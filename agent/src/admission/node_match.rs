@@ -40,7 +40,6 @@ pub(super) fn name(pod: &Pod, node: &api::Node) -> bool {
 pub(super) fn affinity(pod: &Pod, node: &api::Node) -> bool {
     let empty = BTreeMap::new();
     let labels = node.metadata.labels.as_ref().unwrap_or(&empty);
-    let name = node.metadata.name.as_deref().unwrap_or_default();
     let selected = pod
         .spec()
         .node_selector
@@ -51,10 +50,15 @@ pub(super) fn affinity(pod: &Pod, node: &api::Node) -> bool {
         pod.spec().affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref()).and_then(
             |affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref(),
         );
-    let required = required.is_none_or(|required| {
-        required.node_selector_terms.iter().any(|term| term_matches(term, labels, name))
-    });
-    selected && required
+    selected && required.is_none_or(|required| node_selector_matches(required, node))
+}
+
+/// Whether a Node is one of those that the selector means.
+pub fn node_selector_matches(selector: &api::NodeSelector, node: &api::Node) -> bool {
+    let empty = BTreeMap::new();
+    let labels = node.metadata.labels.as_ref().unwrap_or(&empty);
+    let name = node.metadata.name.as_deref().unwrap_or_default();
+    selector.node_selector_terms.iter().any(|term| term_matches(term, labels, name))
 }
 
 /// A term without any expression matches nothing.

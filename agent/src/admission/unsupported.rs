@@ -64,7 +64,10 @@ fn volume_field(index: usize, volume: &api::Volume) -> Option<Unsupported> {
         return Some(Unsupported::new(at(kind), &what));
     }
     let medium = volume.empty_dir.as_ref().and_then(|empty| empty.medium.as_deref());
-    if let Some(medium) = medium.filter(|medium| !matches!(*medium, "" | "Memory")) {
+    let is_made = |medium: &str| {
+        matches!(medium, "" | "Memory" | "HugePages") || medium.starts_with("HugePages-")
+    };
+    if let Some(medium) = medium.filter(|medium| !is_made(medium)) {
         let what = format!("medium {medium:?} of volume {name:?} is");
         return Some(Unsupported::new(at("emptyDir.medium"), &what));
     }
@@ -90,14 +93,14 @@ fn foreign_kind(volume: &api::Volume) -> Option<&'static str> {
         || volume.secret.is_some()
         || volume.downward_api.is_some()
         || volume.projected.is_some()
+        || volume.persistent_volume_claim.is_some()
+        || volume.ephemeral.is_some()
         || volume.image.is_some();
     if made {
         return None;
     }
     let kinds = [
-        (volume.persistent_volume_claim.is_some(), "persistentVolumeClaim"),
         (volume.csi.is_some(), "csi"),
-        (volume.ephemeral.is_some(), "ephemeral"),
         (volume.nfs.is_some(), "nfs"),
         (volume.iscsi.is_some(), "iscsi"),
         (volume.fc.is_some(), "fc"),

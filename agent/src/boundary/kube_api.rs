@@ -112,6 +112,15 @@ pub trait ObjectsApi: Send + Sync {
         namespace: &str,
         name: &str,
     ) -> Result<api::ServiceAccount, ApiError>;
+    /// A claim that a pod of this node names. The Node authorizer allows neither list nor watch of
+    /// claims and volumes, only this.
+    async fn get_claim(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<api::PersistentVolumeClaim, ApiError>;
+    /// The volume that such a claim is bound to.
+    async fn get_persistent_volume(&self, name: &str) -> Result<api::PersistentVolume, ApiError>;
     /// Watches one ConfigMap by name: `Some` for each new state, `None` when it does not exist.
     fn watch_config_map(
         &self,

@@ -35,7 +35,7 @@ pub use kube_api::{
 };
 pub use machine::{Machine, MachineCapacity, MachineIdentity};
 pub use manifests::{ManifestFile, ManifestFiles, ManifestUrl, ManifestUrlError};
-pub use mounter::{MountEntry, MountError, Mounter};
+pub use mounter::{MountEntry, MountError, MountOption, Mounter};
 pub use runtime::{
     CgroupDriver, Containers, ListedContainer, ListedSandbox, ListedState, RuntimeCondition,
     RuntimeError, RuntimeFacts, RuntimeStatus, RuntimeVersion, Sandboxes,

@@ -45,6 +45,7 @@ fn fed() -> NodeMetrics {
     all.containers.start_failed(Kind::Init, "ErrImagePull");
     all.containers.ended_since(&api::PodStatus::default(), &ended("main", 137, "OOMKilled"));
     all.images.pulled(20 << 20, SECOND);
+    all.volumes.mounted("kubernetes.io/empty-dir", true, SECOND);
     all.cgroups.worked(CgroupOperation::Create, SECOND);
     all.api.answered(Some(200), "GET", "10.0.0.1:6443", Instant::now());
     all.server.began(&PODS);

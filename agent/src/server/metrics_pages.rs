@@ -26,8 +26,11 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub fn routes(metrics: &NodeMetrics, pods: NodePods, clock: WallClock) -> Vec<Route> {
     let own = metrics.clone();
     let own = move |_| {
-        let page = own.page(&counts(&pods), clock());
-        async move { shown(page) }
+        let (own, pods, clock) = (own.clone(), pods.clone(), Arc::clone(&clock));
+        async move {
+            own.volumes.refresh().await;
+            shown(own.page(&counts(&pods), clock()))
+        }
     };
     let probes = metrics.clone();
     let probes = move |_| {

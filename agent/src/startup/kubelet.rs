@@ -126,8 +126,8 @@ pub(super) async fn start(
     let static_sources = static_pods::start(config, &ground.clock(), tasks)?;
     let pleg_health = pleg.health();
     let slices = Slices { events, cm, pleg, node, static_sources, user_namespaces, readiness };
-    let pods = pods::start(config, &ground, slices, tasks);
-    let stats = stats::start(config, &ground, &pods, tasks)?;
+    let (pods, volumes) = pods::start(config, &ground, slices, tasks);
+    let stats = stats::start(config, &ground, (&pods, volumes), tasks)?;
     let parts = ServerParts {
         ground: &ground,
         arguments,

@@ -45,20 +45,20 @@ pub(super) struct Slices {
 }
 
 /// Starts what pods are supplied by, then their sources, then those who look after them. Returns
-/// what others look the pods up in.
+/// what others look the pods and their volumes up in.
 pub(super) fn start(
     config: &AgentConfig,
     ground: &Ground,
     slices: Slices,
     tasks: &mut Tasks,
-) -> NodePods {
+) -> (NodePods, VolumesHandle) {
     let (objects, objects_task, changed) = objects::new(ground.objects_api());
     spawn(tasks, "objects", objects_task.run());
-    let volumes = start_volumes(config, ground, (objects.clone(), changed), tasks);
+    let volumes = start_volumes(config, ground, &slices, (objects.clone(), changed), tasks);
     let object_changes = objects.changes();
     let executor = executor(ground, supplies(config, ground, &slices, (objects, volumes.clone())));
     let remains = NodeRemains {
-        volumes,
+        volumes: volumes.clone(),
         cm: slices.cm.clone(),
         executor: executor.clone(),
         user_namespaces: slices.user_namespaces.clone(),
@@ -134,12 +134,13 @@ pub(super) fn start(
         spawn(tasks, "mirror pods", mirrors.run());
     }
     spawn_with_end(tasks, "pod workers", async move { Causes(&pool.run().await).to_string() });
-    pods
+    (pods, volumes)
 }
 
 fn start_volumes(
     config: &AgentConfig,
     ground: &Ground,
+    slices: &Slices,
     (objects, changed): (ObjectsHandle, mpsc::Receiver<PodUid>),
     tasks: &mut Tasks,
 ) -> VolumesHandle {
@@ -156,6 +157,9 @@ fn start_volumes(
         machine: ground.machine.clone(),
         node: Arc::clone(&ground.facts),
         threads,
+        view: slices.node.clone(),
+        events: slices.events.clone(),
+        metrics: ground.metrics.volumes.clone(),
     };
     let (handle, task) = volumes::new(deps, changed);
     spawn(tasks, "volumes", task.run());

@@ -5,19 +5,21 @@ use std::sync::Arc;
 use super::kubelet::{Ground, machine};
 use super::{Tasks, spawn};
 use crate::adapters::linux::LinuxUsage;
-use crate::boundary::Machine;
+use crate::boundary::{Machine, Usage};
 use crate::cm::names::CgroupNames;
 use crate::config::AgentConfig;
 use crate::exit::Fatal;
+use crate::metrics::VolumeFigures;
 use crate::server::NodePods;
 use crate::stats::{MachineFacts, SeenPods, StatsHandle, StatsParts, StatsTask};
 use crate::telemetry::Causes;
+use crate::volumes::{MountedClaim, VolumesHandle};
 
 /// Starts the task; nothing is read before somebody asks.
 pub(super) fn start(
     config: &AgentConfig,
     ground: &Ground,
-    pods: &NodePods,
+    (pods, volumes): (&NodePods, VolumesHandle),
     tasks: &mut Tasks,
 ) -> Result<StatsHandle, Fatal> {
     let usage = LinuxUsage::open().map_err(|error| machine(Causes(&error)))?;
@@ -28,13 +30,19 @@ pub(super) fn start(
         started: Some(ground.machine.now()),
         topology: usage.cpu_topology(),
     };
+    let usage: Arc<dyn Usage> = Arc::new(usage);
+    let (looked_at, looker) = (volumes.clone(), Arc::clone(&usage));
+    ground.metrics.volumes.look_at(move || volume_figures(&looked_at, looker.as_ref()));
     let pods = pods.clone();
-    let seen =
-        move || SeenPods { known: pods.all(), runtime: pods.runtime_pods().unwrap_or_default() };
+    let seen = move || SeenPods {
+        known: pods.all(),
+        runtime: pods.runtime_pods().unwrap_or_default(),
+        claims: volumes.claims(),
+    };
     let (handle, task) = StatsTask::new(StatsParts {
         facts: Arc::new(facts),
         pods: Box::new(seen),
-        usage: Arc::new(usage),
+        usage,
         cgroups: Arc::clone(&ground.cgroups),
         machine: ground.machine.clone(),
         runtime: Arc::new(ground.runtime.clone()),
@@ -47,4 +55,12 @@ pub(super) fn start(
     });
     spawn(tasks, "stats", task.run());
     Ok(handle)
+}
+
+/// Counts of volumes and the file systems of claims. Blocks as long as those take to answer; one
+/// that cannot be looked at is left out.
+fn volume_figures(volumes: &VolumesHandle, usage: &dyn Usage) -> VolumeFigures {
+    let claims = volumes.claims().into_values().flatten();
+    let look = |claim: MountedClaim| Some((claim.claim, usage.file_system(&claim.path).ok()?));
+    VolumeFigures { counts: volumes.counts(), claims: claims.filter_map(look).collect() }
 }

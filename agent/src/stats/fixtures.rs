@@ -15,6 +15,7 @@ use crate::boundary::{
     Throttling, Traffic,
 };
 use crate::testing::build::{at, pod, runtime};
+use crate::volumes::ClaimName;
 
 /// When it was taken, with a part of a second.
 pub(super) fn taken() -> Timestamp {
@@ -155,6 +156,7 @@ fn web() -> PodSample {
                 used: DiskUsage { bytes: 2000, inodes: 2 },
                 fs: fs("/dev/sda"),
                 ephemeral: true,
+                claim: None,
             },
             VolumeSample {
                 name: "memory".to_owned(),
@@ -162,6 +164,18 @@ fn web() -> PodSample {
                 used: DiskUsage { bytes: 9000, inodes: 9 },
                 fs: fs("tmpfs"),
                 ephemeral: false,
+                claim: None,
+            },
+            VolumeSample {
+                name: "data".to_owned(),
+                at: Some(at(1990)),
+                used: DiskUsage { bytes: 400_000, inodes: 40 },
+                fs: fs("/dev/sdc"),
+                ephemeral: false,
+                claim: Some(ClaimName {
+                    namespace: "shop".to_owned(),
+                    name: "web-data".to_owned(),
+                }),
             },
         ]),
     }

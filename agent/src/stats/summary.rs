@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::summary_types::{
     ContainerStats, CpuStats, FsStats, InterfaceStats, IoStats, MemoryStats, NetworkStats,
-    NodeStats, PodReference, PodStats, ProcessStats, PsiFigures, PsiStats, RlimitStats,
-    RuntimeStats, Summary, SwapStats, Time, VolumeStats,
+    NodeStats, PodReference, PodStats, ProcessStats, PsiFigures, PsiStats, PvcReference,
+    RlimitStats, RuntimeStats, Summary, SwapStats, Time, VolumeStats,
 };
 use super::types::{
     ContainerSample, GroupSample, Measured, PodSample, Snapshot, StoreSample, VolumeSample,
@@ -265,5 +265,9 @@ fn volume(sample: &VolumeSample) -> VolumeStats {
             ..what_is_free(Some(&sample.fs), sample.at)
         },
         name: sample.name.clone(),
+        pvc_ref: sample.claim.as_ref().map(|claim| PvcReference {
+            name: claim.name.clone(),
+            namespace: claim.namespace.clone(),
+        }),
     }
 }

@@ -211,6 +211,15 @@ pub struct VolumeStats {
     #[serde(flatten)]
     pub fs: FsStats,
     pub name: String,
+    #[serde(rename = "pvcRef", skip_serializing_if = "Option::is_none")]
+    pub pvc_ref: Option<PvcReference>,
+}
+
+/// The claim that a volume is mounted through.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PvcReference {
+    pub name: String,
+    pub namespace: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -19,6 +19,7 @@ use crate::cm::names::CgroupNames;
 use crate::model::{Pod, RuntimePods};
 use crate::podworker::WallClock;
 use crate::timer::sleep_until;
+use crate::volumes::MountedClaims;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,8 @@ pub struct SeenPods {
     pub known: Vec<Pod>,
     /// What the runtime holds.
     pub runtime: Arc<RuntimePods>,
+    /// The claims that are mounted for them.
+    pub claims: MountedClaims,
 }
 
 /// What figures are read from.
@@ -197,8 +200,9 @@ impl StatsTask {
         if due && self.looking.is_none() {
             let parts = Arc::clone(&self.parts);
             self.looking = Some(tokio::task::spawn_blocking(move || {
-                let pods = (parts.pods)().known;
-                look_at_volumes(parts.usage.as_ref(), &parts.root_dir, &pods, parts.clock.as_ref())
+                let seen = (parts.pods)();
+                let pods = (seen.known.as_slice(), &seen.claims);
+                look_at_volumes(parts.usage.as_ref(), &parts.root_dir, pods, parts.clock.as_ref())
             }));
         }
         let Some(looking) = &mut self.looking else { return };

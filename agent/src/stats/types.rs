@@ -11,6 +11,7 @@ use crate::boundary::{
     NetworkUsage, ProcessUsage, RuntimeFs,
 };
 use crate::model::{PodUid, RuntimePod};
+use crate::volumes::ClaimName;
 
 /// What does not change while noded runs.
 #[derive(Clone, Debug, Default)]
@@ -110,6 +111,8 @@ pub struct VolumeSample {
     pub fs: FsUsage,
     /// Whether it counts as the pod's ephemeral storage: it lies on the node's disk.
     pub ephemeral: bool,
+    /// The claim that it is mounted through.
+    pub claim: Option<ClaimName>,
 }
 
 /// The volumes of all pods as they were last looked at.

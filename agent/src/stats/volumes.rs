@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::types::{VolumeSample, VolumeSamples};
 use crate::boundary::{DiskUsage, Usage};
 use crate::model::Pod;
-use crate::volumes::{MeasuredVolume, VolumeMeasure, measured_volumes};
+use crate::volumes::{MeasuredVolume, MountedClaims, VolumeMeasure, measured_volumes};
 
 #[cfg(test)]
 mod tests;
@@ -17,11 +17,12 @@ mod tests;
 pub fn look_at_volumes(
     usage: &dyn Usage,
     root: &Path,
-    pods: &[Pod],
+    (pods, claims): (&[Pod], &MountedClaims),
     clock: &dyn Fn() -> Timestamp,
 ) -> VolumeSamples {
     let of_pod = |pod: &Pod| {
-        let volumes = measured_volumes(root, pod);
+        let claims = claims.get(pod.uid()).map(Vec::as_slice).unwrap_or_default();
+        let volumes = measured_volumes(root, pod, claims);
         let samples = volumes.into_iter().filter_map(|volume| look_at(usage, volume, clock()));
         (pod.uid().clone(), Arc::new(samples.collect::<Vec<_>>()))
     };
@@ -36,5 +37,6 @@ fn look_at(usage: &dyn Usage, volume: MeasuredVolume, at: Timestamp) -> Option<V
             DiskUsage { bytes: fs.used, inodes: fs.inodes.saturating_sub(fs.inodes_free) }
         }
     };
-    Some(VolumeSample { name: volume.name, at: Some(at), used, fs, ephemeral: volume.ephemeral })
+    let MeasuredVolume { name, ephemeral, claim, .. } = volume;
+    Some(VolumeSample { name, at: Some(at), used, fs, ephemeral, claim })
 }

@@ -43,6 +43,8 @@ struct State {
     secrets: BTreeMap<Name, api::Secret>,
     service_accounts: BTreeMap<Name, api::ServiceAccount>,
     runtime_classes: BTreeMap<String, Arc<RuntimeClass>>,
+    claims: BTreeMap<Name, api::PersistentVolumeClaim>,
+    volumes: BTreeMap<String, api::PersistentVolume>,
     services: BTreeMap<String, Vec<EnvService>>,
     events: BTreeMap<Name, api::Event>,
     calls: Vec<String>,
@@ -196,6 +198,15 @@ impl FakeApi {
 
     pub fn put_service_account(&self, object: api::ServiceAccount) {
         self.change(|state, _| state.service_accounts.insert(name_of(&object.metadata), object));
+    }
+
+    pub fn put_claim(&self, object: api::PersistentVolumeClaim) {
+        self.change(|state, _| state.claims.insert(name_of(&object.metadata), object));
+    }
+
+    pub fn put_persistent_volume(&self, object: api::PersistentVolume) {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        self.change(|state, _| state.volumes.insert(name, object));
     }
 
     /// Services of a namespace; until the first call `services_in` answers `None`.

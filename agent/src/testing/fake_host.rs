@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::boundary::{
     CgroupError, CgroupLimits, Cgroups, Machine, MachineCapacity, MachineIdentity, MountEntry,
-    MountError, Mounter,
+    MountError, MountOption, Mounter,
 };
 
 /// A machine that says what it is told to say.
@@ -353,8 +353,39 @@ impl Mounter for FakeMounter {
         Ok(())
     }
 
+    fn mount_huge_pages(
+        &self,
+        target: &Path,
+        page_bytes: u64,
+        size_bytes: Option<u64>,
+    ) -> Result<(), MountError> {
+        let mut state = self.enter("mount_huge_pages", target)?;
+        state.mounts.push(MountEntry {
+            target: target.to_owned(),
+            fs_type: "hugetlbfs".to_owned(),
+            source: format!("pagesize={page_bytes} size={size_bytes:?}"),
+            shared: false,
+        });
+        Ok(())
+    }
+
     fn shows(&self, target: &Path, source: BorrowedFd<'_>) -> bool {
         self.state.lock().unwrap().shown.get(target) == Some(&identity(source))
+    }
+
+    fn bind_directory(&self, source: &Path, target: &Path) -> Result<(), MountError> {
+        let mut state = self.enter("bind_directory", target)?;
+        state.mounts.push(MountEntry {
+            target: target.to_owned(),
+            fs_type: "none".to_owned(),
+            source: source.display().to_string(),
+            shared: false,
+        });
+        Ok(())
+    }
+
+    fn restrict(&self, target: &Path, options: &[MountOption]) -> Result<(), MountError> {
+        self.enter("restrict", &target.join(format!("{options:?}"))).map(drop)
     }
 
     fn unmount(&self, target: &Path) -> Result<(), MountError> {

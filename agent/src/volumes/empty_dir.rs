@@ -1,4 +1,4 @@
-//! Directories of a pod's own: on disk, or a tmpfs.
+//! Directories of a pod's own: on disk, a tmpfs, or a hugetlbfs.
 //! Source: kubelet v1.36 `volume/emptydir/empty_dir.go`.
 
 use std::io;
@@ -20,10 +20,11 @@ pub(super) const PARENT_MODE: u32 = 0o750;
 pub(super) enum Backing {
     Disk,
     Tmpfs { size_bytes: Option<u64> },
+    HugePages { page_bytes: u64, size_bytes: Option<u64> },
 }
 
-/// Makes the directory of a volume, or finds it as an earlier noded left it: a tmpfs that is
-/// mounted is used, never laid over. `group` owns a new one when given.
+/// Makes the directory of a volume, or finds it as an earlier noded left it: what is mounted there
+/// is used, never laid over. `group` owns a new one when given.
 pub(super) fn ensure_volume_dir(
     mounter: &dyn Mounter,
     path: &Path,
@@ -33,17 +34,20 @@ pub(super) fn ensure_volume_dir(
     if let Some(parent) = path.parent() {
         create_dir_all(parent, PARENT_MODE).map_err(failed("create", parent))?;
     }
-    let size_bytes = match backing {
-        Backing::Disk => {
-            let made = create_dir_whole(path, VOLUME_MODE, group);
-            return made.map(|_| ()).map_err(failed("create", path));
-        }
-        Backing::Tmpfs { size_bytes } => size_bytes,
-    };
+    if backing == Backing::Disk {
+        let made = create_dir_whole(path, VOLUME_MODE, group);
+        return made.map(|_| ()).map_err(failed("create", path));
+    }
     let new = create_dir(path, VOLUME_MODE).map_err(failed("create", path))?;
     // Only a directory that was there before can have something mounted on it.
     if new || !is_mount(mounter, path)? {
-        mounter.mount_tmpfs(path, size_bytes)?;
+        match backing {
+            Backing::Tmpfs { size_bytes } => mounter.mount_tmpfs(path, size_bytes)?,
+            Backing::HugePages { page_bytes, size_bytes } => {
+                mounter.mount_huge_pages(path, page_bytes, size_bytes)?;
+            }
+            Backing::Disk => {}
+        }
     } else if !names_in(path).map_err(failed("list", path))?.is_empty() {
         return Ok(());
     }
@@ -64,3 +68,6 @@ pub(super) fn failed<'a>(
 ) -> impl FnOnce(io::Error) -> SetUpCause + 'a {
     move |source| SetUpCause::Io { action, path: path.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests;

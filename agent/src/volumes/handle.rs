@@ -6,8 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::{join, join_all};
 use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
+use super::claims::BoundSource;
 use super::layout::PodLayout;
+use super::ledger::Ledger;
+use super::local::LocalVolumes;
 use super::projected::{self, SourceContent};
 use super::setup::{self, PreparedVolume, SetUp};
 use super::sub_path::{Binder, BoundSubPaths, WantedSubPath};
@@ -18,7 +23,10 @@ use super::types::{MountedVolumes, SetUpCause, SetUpFailure, VolumeError};
 use super::wanted::{FileSource, FilesVolume, VolumeKind, WantedVolume, wanted_volumes};
 use crate::adapters::linux::pod_files;
 use crate::boundary::{Machine, Mounter, ObjectsApi};
+use crate::events::EventsHandle;
+use crate::metrics::VolumeMetrics;
 use crate::model::{Pod, PodUid};
+use crate::node::NodeView;
 use crate::objects::{ObjectSet, ObjectsHandle, References};
 use crate::podexec::NodeFacts;
 use crate::podexec::field_ref::FieldFacts;
@@ -40,6 +48,10 @@ pub struct VolumesDeps {
     pub machine: Arc<dyn Machine>,
     pub node: Arc<NodeFacts>,
     pub threads: VolumeThreads,
+    /// The Node, whose labels say which PersistentVolumes it reaches.
+    pub view: watch::Receiver<NodeView>,
+    pub events: EventsHandle,
+    pub metrics: VolumeMetrics,
 }
 
 /// State of one pod's volumes. Its lock is held while they are worked on, so that making,
@@ -55,31 +67,27 @@ pub(super) struct PodVolumes {
     pub hanging: Option<Hanging>,
 }
 
-/// Whether a pod's files were compared with their sources.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refreshed {
-    Done,
-    Busy,
-}
-
 type Entry = Arc<tokio::sync::Mutex<PodVolumes>>;
 
 pub(super) struct Shared {
-    deps: VolumesDeps,
+    pub deps: VolumesDeps,
     pods: Mutex<HashMap<PodUid, Entry>>,
+    pub locals: LocalVolumes,
+    pub ledger: Ledger,
 }
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct VolumesHandle {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl VolumesHandle {
     pub(super) fn new(mut deps: VolumesDeps) -> Self {
         // Mounts are looked up by path, and the mount table holds paths without links.
         deps.root_dir = pod_files::canonical(&deps.root_dir);
-        Self { shared: Arc::new(Shared { deps, pods: Mutex::new(HashMap::new()) }) }
+        let (locals, ledger) = (LocalVolumes::default(), Ledger::default());
+        Self { shared: Arc::new(Shared { deps, pods: Mutex::default(), locals, ledger }) }
     }
 
     /// Makes the pod's directory and every volume its containers mount, and registers its objects.
@@ -114,10 +122,14 @@ impl VolumesHandle {
         let mut state = entry.lock().await;
         let (root, mounter) = (self.root().to_owned(), Arc::clone(&self.shared.deps.mounter));
         let owned = uid.clone();
+        let began = Instant::now();
         // From here on nobody may take them for present, however this ends.
         *state = PodVolumes { hanging: state.hanging.take(), ..PodVolumes::default() };
         let work = move || tear_down(&root, &owned, mounter.as_ref());
         self.shared.deps.threads.run("removing volumes", &mut state.hanging, work).await?;
+        for plugin in self.shared.ledger.forget(uid) {
+            self.shared.deps.metrics.unmounted(plugin, began.elapsed());
+        }
         self.shared.deps.objects.unregister(uid).await;
         self.lock_pods().remove(uid);
         Ok(())
@@ -215,16 +227,27 @@ impl VolumesHandle {
     }
 
     /// Writes the pod's files anew where their content has changed, and renews its tokens when it
-    /// is time. Nothing happens for a pod that is not mounted. `Busy` when others are at work on
-    /// the pod, which may take long: the change is then not on disk.
-    pub(super) async fn refresh(&self, uid: &PodUid) -> Refreshed {
-        let Some(entry) = self.lock_pods().get(uid).cloned() else { return Refreshed::Done };
-        let Ok(mut state) = entry.try_lock() else { return Refreshed::Busy };
+    /// is time. Nothing happens for a pod that is not mounted. Waits while its volumes are worked
+    /// on.
+    pub(super) async fn refresh(&self, uid: &PodUid) {
+        let Some(entry) = self.lock_pods().get(uid).cloned() else { return };
+        let mut state = entry.lock().await;
+        self.refresh_mounted(&mut state).await;
+    }
+
+    /// The same, but nothing happens while the pod's volumes are worked on.
+    pub(super) async fn refresh_idle(&self, uid: &PodUid) {
+        let Some(entry) = self.lock_pods().get(uid).cloned() else { return };
+        if let Ok(mut state) = entry.try_lock() {
+            self.refresh_mounted(&mut state).await;
+        }
+    }
+
+    async fn refresh_mounted(&self, state: &mut PodVolumes) {
         let pod = state.pod.clone().filter(|_| state.mounted.is_some());
         if let Some(pod) = pod {
-            self.refresh_locked(&pod, &mut state).await;
+            self.refresh_locked(&pod, state).await;
         }
-        Refreshed::Done
     }
 
     async fn refresh_locked(&self, pod: &Pod, state: &mut PodVolumes) {
@@ -271,21 +294,35 @@ impl VolumesHandle {
             layout: PodLayout::new(self.root(), pod.uid())?,
             mounter: Arc::clone(&self.shared.deps.mounter),
             group: projected::ownership(pod).group,
+            huge_page_sizes: self.shared.deps.node.huge_page_sizes.clone(),
             now,
         };
+        let is_local = |volume: &PreparedVolume| {
+            let source = volume.bound.as_ref().map(|bound| &bound.source);
+            matches!(source, Some(BoundSource::Local { .. }))
+        };
+        let (locals, prepared): (Vec<_>, Vec<_>) = prepared.into_iter().partition(is_local);
         let work = move || {
             set_up.pod_dirs()?;
             let each = |volume: PreparedVolume| {
-                set_up.volume(&volume).map(|mounted| (volume.wanted.name, mounted))
+                let began = Instant::now();
+                let result = set_up.volume(&volume);
+                (volume, result, began.elapsed())
             };
             Ok(prepared.into_iter().map(each).collect::<Vec<_>>())
         };
         let threads = &self.shared.deps.threads;
-        let made = threads.run("setting up volumes", &mut state.hanging, work).await?;
+        let mut made = threads.run("setting up volumes", &mut state.hanging, work).await?;
+        for volume in locals {
+            let began = Instant::now();
+            let result = self.mount_local(pod, &volume).await;
+            made.push((volume, result, began.elapsed()));
+        }
         let mut mounted = Vec::new();
-        for result in made {
+        for (volume, result, took) in made {
+            self.note(pod.uid(), &volume, result.as_ref().ok(), took);
             match result {
-                Ok(volume) => mounted.push(volume),
+                Ok(made) => mounted.push((volume.wanted.name, made)),
                 Err(failure) => failures.push(failure),
             }
         }
@@ -305,7 +342,8 @@ impl VolumesHandle {
         now: Timestamp,
     ) -> Result<(PreparedVolume, BTreeMap<TokenKey, Token>), SetUpCause> {
         let VolumeKind::Files(files) = &wanted.kind else {
-            return Ok((PreparedVolume { wanted, payload: None }, BTreeMap::new()));
+            let bound = self.bound(pod, &wanted).await?;
+            return Ok((PreparedVolume { wanted, payload: None, bound }, BTreeMap::new()));
         };
         let references = references(files);
         let keys = token_keys(files);
@@ -320,7 +358,7 @@ impl VolumesHandle {
         let fields = FieldFacts::of(pod, &node.host_ips, node.allocatable);
         let content = SourceContent { objects: &objects, tokens: &tokens, fields: &fields };
         let payload = projected::files_payload(pod, files, content, projected::ownership(pod))?;
-        Ok((PreparedVolume { wanted, payload: Some(payload) }, tokens))
+        Ok((PreparedVolume { wanted, payload: Some(payload), bound: None }, tokens))
     }
 
     /// The known token, or a new one when it is time to renew. While a renewal fails the old one

@@ -2,7 +2,7 @@
 //! Source: kubelet v1.36 `volume/hostpath/host_path.go`.
 
 use std::io;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use super::wanted::HostPathCheck;
 use crate::adapters::linux::pod_files::{PathKind, create_dir_all, create_file, path_kind};
@@ -12,10 +12,10 @@ const NEW_FILE_MODE: u32 = 0o644;
 
 #[derive(Debug, thiserror::Error)]
 pub enum HostPathError {
-    #[error("invalid HostPath `{0}`: must not contain '..'")]
-    Backsteps(String),
     #[error("hostPath type check failed: {path} is not {wanted}")]
     WrongKind { path: String, wanted: &'static str },
+    #[error("invalid HostPath `{0}`: must not contain '..'")]
+    Backsteps(String),
     #[error("cannot {action} host path {path}")]
     Io {
         action: &'static str,
@@ -29,7 +29,7 @@ pub enum HostPathError {
 /// runtime then makes a directory of a path that is missing. What is there is never changed, and
 /// nothing is made where a link in the place of a missing file leads.
 pub fn prepare(path: &str, check: HostPathCheck) -> Result<(), HostPathError> {
-    if path.split('/').any(|part| part == "..") {
+    if Path::new(path).components().any(|part| part == Component::ParentDir) {
         return Err(HostPathError::Backsteps(path.to_owned()));
     }
     let (wanted, article, create) = match check {

@@ -8,6 +8,7 @@ use crate::model::PodUid;
 
 /// Directory names of the volume plugins.
 pub(super) const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
+pub(super) const LOCAL: &str = "kubernetes.io~local-volume";
 pub(super) const CONFIG_MAP: &str = "kubernetes.io~configmap";
 pub(super) const SECRET: &str = "kubernetes.io~secret";
 pub(super) const DOWNWARD_API: &str = "kubernetes.io~downward-api";
@@ -58,6 +59,11 @@ impl PodLayout {
 
     fn sub_paths(&self) -> PathBuf {
         self.dir.join("volume-subpaths")
+    }
+
+    /// `plugins/<plugin>/<name>`, what noded notes of a volume; nothing is ever mounted there.
+    pub fn note(&self, plugin: &str, name: &str) -> Result<PathBuf, VolumeError> {
+        Ok(self.dir.join("plugins").join(plugin).join(plain(name)?))
     }
 
     /// The managed hosts file of all containers of the pod.

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::atomic_writer;
+use super::claims::{BoundSource, BoundVolume};
 use super::empty_dir::{Backing, PARENT_MODE, ensure_volume_dir};
 use super::host_path;
+use super::huge_pages::HugePagesError;
 use super::layout::{self, PodLayout};
 use super::payload::Payload;
 use super::types::{MountedVolume, SetUpCause, SetUpFailure, VolumeError};
-use super::wanted::{FilesVolume, VolumeKind, WantedVolume};
+use super::wanted::{FilesVolume, HostPathCheck, VolumeKind, WantedVolume};
 use crate::adapters::linux::pod_files::{create_dir_all, directories_in};
 use crate::boundary::Mounter;
 use crate::model::PodUid;
@@ -20,6 +22,8 @@ use crate::model::PodUid;
 pub(super) struct PreparedVolume {
     pub wanted: WantedVolume,
     pub payload: Option<Payload>,
+    /// What is behind a claim.
+    pub bound: Option<BoundVolume>,
 }
 
 /// Where and as whose the volumes are made.
@@ -28,6 +32,8 @@ pub(super) struct SetUp {
     pub mounter: Arc<dyn Mounter>,
     /// `fsGroup` of the pod.
     pub group: Option<u32>,
+    /// Sizes in bytes of the huge pages this kernel offers.
+    pub huge_page_sizes: Vec<u64>,
     pub now: Timestamp,
 }
 
@@ -55,11 +61,25 @@ impl SetUp {
             VolumeKind::Memory { size_bytes } => {
                 self.empty_dir(name, Backing::Tmpfs { size_bytes: *size_bytes })
             }
-            VolumeKind::HostPath { path, check } => {
-                host_path::prepare(path, *check)?;
-                let host_path = PathBuf::from(path);
-                Ok(MountedVolume { host_path, read_only: false, selinux_relabel: false })
+            VolumeKind::HugePages { medium, page_bytes, size_bytes } => {
+                let (page_bytes, size_bytes) = (page_bytes.clone()?, *size_bytes);
+                if !self.huge_page_sizes.contains(&page_bytes) {
+                    return Err(HugePagesError::NoSuchPages(medium.clone()).into());
+                }
+                self.empty_dir(name, Backing::HugePages { page_bytes, size_bytes })
             }
+            VolumeKind::HostPath { path, check } => host_path_volume(path, *check, false),
+            VolumeKind::Claim(_) => match &volume.bound {
+                Some(BoundVolume {
+                    source: BoundSource::HostPath { path, check },
+                    read_only,
+                    name,
+                    claim,
+                    ..
+                }) => host_path_volume(path, *check, *read_only)
+                    .map_err(|cause| cause.of_claim(name, claim)),
+                _ => Err(SetUpCause::Unsupported),
+            },
             VolumeKind::Files(files) => {
                 let payload = volume.payload.as_ref().ok_or(SetUpCause::Unsupported)?;
                 self.files(name, files, payload)
@@ -85,8 +105,7 @@ impl SetUp {
             Some(size) => Backing::Tmpfs { size_bytes: size.0 },
             None => Backing::Disk,
         };
-        // The group gets the files, not the directory, where it may write nothing.
-        ensure_volume_dir(self.mounter.as_ref(), &host_path, backing, None)?;
+        ensure_volume_dir(self.mounter.as_ref(), &host_path, backing, self.group)?;
         atomic_writer::publish(&host_path, payload, self.group, self.now)?;
         Ok(MountedVolume { host_path, read_only: true, selinux_relabel: true })
     }
@@ -94,6 +113,16 @@ impl SetUp {
     fn volume_path(&self, plugin: &str, name: &str) -> Result<PathBuf, SetUpCause> {
         self.layout.volume(plugin, name).map_err(|_| SetUpCause::BadName)
     }
+}
+
+/// A path of the host, as it is.
+fn host_path_volume(
+    path: &str,
+    check: HostPathCheck,
+    read_only: bool,
+) -> Result<MountedVolume, SetUpCause> {
+    host_path::prepare(path, check)?;
+    Ok(MountedVolume { host_path: PathBuf::from(path), read_only, selinux_relabel: false })
 }
 
 /// Pods that have a directory, in no order. Files are nobody's and stay.

@@ -10,7 +10,9 @@ use crate::podexec::ContainerConfigError;
 use crate::telemetry::Causes;
 
 use super::atomic_writer::WriteError;
+use super::claims::{BoundError, ClaimError, ClaimFailure, ClaimName};
 use super::host_path::HostPathError;
+use super::huge_pages::HugePagesError;
 use super::payload::PayloadError;
 use super::sub_path::BindError;
 use super::token::TokenError;
@@ -59,6 +61,15 @@ pub enum SetUpCause {
     #[error(transparent)]
     HostPath(#[from] HostPathError),
     #[error(transparent)]
+    HugePages(#[from] HugePagesError),
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    #[error(transparent)]
+    Bound(#[from] BoundError),
+    /// What keeps the volume of a claim from being mounted.
+    #[error("{cause}")]
+    OfClaim { volume: String, claim: ClaimName, cause: Box<SetUpCause> },
+    #[error(transparent)]
     Write(#[from] WriteError),
     #[error(transparent)]
     Mount(#[from] MountError),
@@ -73,6 +84,40 @@ pub enum SetUpCause {
     Unsupported,
     #[error("volume name is not a plain file name")]
     BadName,
+    #[error("a file operation was cut off")]
+    Cancelled,
+}
+
+impl From<ClaimFailure> for SetUpCause {
+    fn from(failure: ClaimFailure) -> Self {
+        match failure {
+            ClaimFailure::Claim(error) => Self::Claim(error),
+            ClaimFailure::Bound(error) => Self::Bound(error),
+        }
+    }
+}
+
+impl SetUpCause {
+    /// The cause with the volume that the claim is bound to. What is wrong with the claim itself
+    /// names it already.
+    pub(super) fn of_claim(self, volume: &str, claim: &ClaimName) -> Self {
+        match self {
+            Self::Claim(_) | Self::OfClaim { .. } => self,
+            cause => Self::OfClaim {
+                volume: volume.to_owned(),
+                claim: claim.clone(),
+                cause: Box::new(cause),
+            },
+        }
+    }
+
+    /// What the event begins with; the kubelet's step.
+    fn step(&self) -> &'static str {
+        match self {
+            Self::Bound(error) => error.step(),
+            _ => "MountVolume.SetUp failed",
+        }
+    }
 }
 
 /// One volume that could not be set up.
@@ -83,10 +128,27 @@ pub struct SetUpFailure {
 }
 
 impl SetUpFailure {
-    /// Message of the event `FailedMount`, as the kubelet words it.
+    /// Message of the event `FailedMount`, as the kubelet words it. It names the volume behind a
+    /// claim where there is one, and then says which volume of the pod that is.
     pub fn event_message(&self) -> String {
-        let cause = Causes(&self.cause).to_string();
-        format!("MountVolume.SetUp failed for volume \"{}\" : {cause}", self.volume)
+        let own = &self.volume;
+        match &self.cause {
+            SetUpCause::OfClaim { volume, claim, cause } => {
+                let (step, cause) = (cause.step(), Causes(cause.as_ref()));
+                format!(
+                    "{step} for volume \"{volume}\" : {cause} (volume \"{own}\", claim {claim})"
+                )
+            }
+            cause => format!("{} for volume \"{own}\" : {}", cause.step(), Causes(cause)),
+        }
+    }
+
+    /// Why the claim does not lead to a volume.
+    fn claim_error(&self) -> Option<&ClaimError> {
+        match &self.cause {
+            SetUpCause::Claim(error) => Some(error),
+            _ => None,
+        }
     }
 }
 
@@ -129,16 +191,38 @@ pub enum VolumeError {
 }
 
 impl VolumeError {
-    /// Messages of `FailedMount` events, one for each volume that failed.
+    /// Messages of `FailedMount` events: one for all claims that lead to no volume yet, one for each
+    /// other volume that failed.
     pub fn event_messages(&self) -> Vec<String> {
-        match self {
-            Self::SetUp(failures) => failures.iter().map(SetUpFailure::event_message).collect(),
-            other => vec![Causes(other).to_string()],
-        }
+        let Self::SetUp(failures) = self else { return vec![Causes(self).to_string()] };
+        let others = failures.iter().filter(|failure| failure.claim_error().is_none());
+        unprocessed(failures).into_iter().chain(others.map(SetUpFailure::event_message)).collect()
     }
+}
+
+/// What the kubelet says while it waits for claims; `None` when no claim is in the way.
+fn unprocessed(failures: &[SetUpFailure]) -> Option<String> {
+    let list = |of: &dyn Fn(&&SetUpFailure) -> bool| {
+        let mut names: Vec<&str> = failures.iter().filter(of).map(|f| f.volume.as_str()).collect();
+        names.sort_unstable();
+        names.join(" ")
+    };
+    let causes = failures.iter().filter_map(SetUpFailure::claim_error);
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    let (all, unread) = (list(&|_| true), list(&|failure| failure.claim_error().is_some()));
+    (!causes.is_empty()).then(|| {
+        format!(
+            "Unable to attach or mount volumes: unmounted volumes=[{all}], unattached volumes=[], \
+             failed to process volumes=[{unread}]: {}",
+            causes.join("; ")
+        )
+    })
 }
 
 fn names(failures: &[SetUpFailure]) -> String {
     let quoted: Vec<String> = failures.iter().map(|f| format!("{:?}", f.volume)).collect();
     quoted.join(", ")
 }
+
+#[cfg(test)]
+mod tests;

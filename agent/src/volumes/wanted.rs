@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1 as api;
 
+use super::huge_pages::{HugePagesError, is_huge_pages, page_bytes, whole_pages};
 use super::layout;
 use crate::model::Pod;
 use crate::model::quantity::Quantity;
@@ -27,13 +28,31 @@ pub enum VolumeKind {
     Memory {
         size_bytes: Option<u64>,
     },
+    /// A hugetlbfs; `None` leaves it without a limit.
+    HugePages {
+        medium: String,
+        page_bytes: Result<u64, HugePagesError>,
+        size_bytes: Option<u64>,
+    },
     HostPath {
         path: String,
         check: HostPathCheck,
     },
+    /// A PersistentVolume, through its claim.
+    Claim(ClaimVolume),
     Files(FilesVolume),
     /// A kind noded does not make; admission refuses such pods before.
     Unsupported,
+}
+
+/// What a pod says of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimVolume {
+    /// Its name, in the pod's namespace.
+    pub claim: String,
+    pub read_only: bool,
+    /// It is made for this pod and no other one may use it.
+    pub owned: bool,
 }
 
 /// `hostPath.type`.
@@ -91,7 +110,7 @@ pub fn wanted_volumes(pod: &Pod, memory_bytes: u64) -> Vec<WantedVolume> {
         .iter()
         .flatten()
         .filter(|volume| mounted.contains(volume.name.as_str()) && volume.image.is_none())
-        .map(|volume| WantedVolume { name: volume.name.clone(), kind: kind(volume, bound) })
+        .map(|volume| WantedVolume { name: volume.name.clone(), kind: kind(pod, volume, bound) })
         .collect()
 }
 
@@ -113,12 +132,15 @@ fn smaller(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     }
 }
 
-fn kind(volume: &api::Volume, bound: Option<u64>) -> VolumeKind {
+fn kind(pod: &Pod, volume: &api::Volume, bound: Option<u64>) -> VolumeKind {
     if let Some(empty) = &volume.empty_dir {
-        return empty_dir(empty, bound);
+        return empty_dir(empty, bound, pod.spec());
     }
     if let Some(host) = &volume.host_path {
         return host_path(host);
+    }
+    if let Some(claim) = claim(pod, volume) {
+        return VolumeKind::Claim(claim);
     }
     let tmpfs = Some(TmpfsSize(bound));
     if let Some(map) = &volume.config_map {
@@ -167,20 +189,51 @@ fn files(
     VolumeKind::Files(FilesVolume { plugin, tmpfs, default_mode, sources })
 }
 
-fn empty_dir(empty: &api::EmptyDirVolumeSource, bound: Option<u64>) -> VolumeKind {
+fn empty_dir(
+    empty: &api::EmptyDirVolumeSource,
+    bound: Option<u64>,
+    spec: &api::PodSpec,
+) -> VolumeKind {
+    let limit = empty.size_limit.as_ref().and_then(|limit| Quantity::try_from(limit).ok());
+    let limit = limit.and_then(|limit| u64::try_from(limit.value()).ok());
+    let limit = limit.filter(|bytes| *bytes > 0);
     match empty.medium.as_deref().unwrap_or_default() {
         "" => VolumeKind::Disk,
-        "Memory" => {
-            let limit = empty.size_limit.as_ref().and_then(|limit| Quantity::try_from(limit).ok());
-            let limit = limit.and_then(|limit| u64::try_from(limit.value()).ok());
-            VolumeKind::Memory { size_bytes: smaller(limit.filter(|bytes| *bytes > 0), bound) }
+        "Memory" => VolumeKind::Memory { size_bytes: smaller(limit, bound) },
+        medium if is_huge_pages(medium) => {
+            let page_bytes = page_bytes(medium, spec);
+            let whole = |limit| Some(whole_pages(limit, *page_bytes.as_ref().ok()?));
+            let size_bytes = limit.and_then(whole);
+            VolumeKind::HugePages { medium: medium.to_owned(), page_bytes, size_bytes }
         }
         _ => VolumeKind::Unsupported,
     }
 }
 
+/// The claim of a volume: one that it names, or one that the controllers make for the pod, whose
+/// name follows from the pod's and the volume's.
+fn claim(pod: &Pod, volume: &api::Volume) -> Option<ClaimVolume> {
+    if let Some(source) = &volume.persistent_volume_claim {
+        let (claim, read_only) = (source.claim_name.clone(), source.read_only == Some(true));
+        return Some(ClaimVolume { claim, read_only, owned: false });
+    }
+    volume.ephemeral.as_ref().map(|_| ClaimVolume {
+        claim: format!("{}-{}", pod.name(), volume.name),
+        read_only: false,
+        owned: true,
+    })
+}
+
 fn host_path(host: &api::HostPathVolumeSource) -> VolumeKind {
-    let check = match host.type_.as_deref().unwrap_or_default() {
+    match host_path_check(host) {
+        Some(check) => VolumeKind::HostPath { path: host.path.clone(), check },
+        None => VolumeKind::Unsupported,
+    }
+}
+
+/// `None` for a type that does not exist.
+pub(super) fn host_path_check(host: &api::HostPathVolumeSource) -> Option<HostPathCheck> {
+    Some(match host.type_.as_deref().unwrap_or_default() {
         "" => HostPathCheck::None,
         "DirectoryOrCreate" => HostPathCheck::DirectoryOrCreate,
         "Directory" => HostPathCheck::Directory,
@@ -189,9 +242,8 @@ fn host_path(host: &api::HostPathVolumeSource) -> VolumeKind {
         "Socket" => HostPathCheck::Socket,
         "CharDevice" => HostPathCheck::CharDevice,
         "BlockDevice" => HostPathCheck::BlockDevice,
-        _ => return VolumeKind::Unsupported,
-    };
-    VolumeKind::HostPath { path: host.path.clone(), check }
+        _ => return None,
+    })
 }
 
 fn projection(source: &api::VolumeProjection) -> FileSource {

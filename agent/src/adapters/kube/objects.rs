@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::api::{GetParams, PostParams, Request};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch as state};
 use tokio::time::Instant;
 
@@ -70,6 +71,28 @@ impl ObjectsApi for KubeApi {
         self.connections.call(&subject, request).await
     }
 
+    async fn get_claim(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<api::PersistentVolumeClaim, ApiError> {
+        let path = api::PersistentVolumeClaim::url_path(&(), Some(namespace));
+        // The server's own words for an object that is not there.
+        let subject = format!("persistentvolumeclaims \"{name}\"");
+        let mut claim: api::PersistentVolumeClaim =
+            self.get_patiently(&subject, path, name).await?;
+        claim.metadata.managed_fields = None;
+        Ok(claim)
+    }
+
+    async fn get_persistent_volume(&self, name: &str) -> Result<api::PersistentVolume, ApiError> {
+        let path = api::PersistentVolume::url_path(&(), None);
+        let subject = format!("persistentvolumes \"{name}\"");
+        let mut volume: api::PersistentVolume = self.get_patiently(&subject, path, name).await?;
+        volume.metadata.managed_fields = None;
+        Ok(volume)
+    }
+
     fn watch_config_map(
         &self,
         namespace: &str,
@@ -123,6 +146,25 @@ impl ObjectsApi for KubeApi {
 }
 
 impl KubeApi {
+    /// One object, asked for again while the Node authorizer may not know yet that it is ours.
+    async fn get_patiently<T: DeserializeOwned + Send + 'static>(
+        &self,
+        subject: &str,
+        path: String,
+        name: &str,
+    ) -> Result<T, ApiError> {
+        let mut pauses = LAG_PAUSES.iter();
+        loop {
+            let request = Request::new(path.clone()).get(name, &GetParams::default());
+            match (self.connections.call(subject, request).await, pauses.next()) {
+                (Err(ApiError::Forbidden(refusal)), Some(pause)) if is_authorizer_lag(&refusal) => {
+                    tokio::time::sleep(*pause).await;
+                }
+                (answer, _) => return answer,
+            }
+        }
+    }
+
     fn watch_one<T>(
         &self,
         kind: &str,

@@ -28,6 +28,7 @@ mod manifest_files;
 mod mounter;
 mod mountinfo;
 mod netlink;
+pub mod ownership;
 pub mod pod_files;
 mod proc_parse;
 pub mod record_dir;

@@ -67,6 +67,11 @@ pub fn create_dir(path: &Path, mode: u32) -> io::Result<bool> {
     }
 }
 
+/// Removes the directory; errors when something is in it or mounted on it.
+pub fn remove_empty_dir(path: &Path) -> io::Result<()> {
+    fs::remove_dir(path)
+}
+
 /// Makes the directory with exactly this mode and shares it with the group when given, its parent
 /// must exist; false when it was there already, and is then left alone. A crash leaves nothing
 /// half done under that name.

@@ -32,15 +32,8 @@ fn unsupported_fields_are_named() {
             "spec.ephemeralContainers[0].volumeDevices",
         ),
         (json!({"spec": {"resourceClaims": [{"name": "r"}]}}), "spec.resourceClaims"),
-        (
-            with_volume(json!({"persistentVolumeClaim": {"claimName": "c"}})),
-            "spec.volumes[0].persistentVolumeClaim",
-        ),
         (with_volume(json!({"csi": {"driver": "d"}})), "spec.volumes[0].csi"),
-        (
-            with_volume(json!({"emptyDir": {"medium": "HugePages"}})),
-            "spec.volumes[0].emptyDir.medium",
-        ),
+        (with_volume(json!({"emptyDir": {"medium": "Paper"}})), "spec.volumes[0].emptyDir.medium"),
         (
             with_volume(json!({"projected": {"sources": [{"configMap": {"name": "x"}},
                 {"clusterTrustBundle": {"path": "p"}}]}})),
@@ -102,6 +95,10 @@ fn ordinary_pods_pass() {
     for source in [
         json!({"emptyDir": {}}),
         json!({"emptyDir": {"medium": "Memory"}}),
+        json!({"emptyDir": {"medium": "HugePages"}}),
+        json!({"emptyDir": {"medium": "HugePages-2Mi"}}),
+        json!({"persistentVolumeClaim": {"claimName": "c"}}),
+        json!({"ephemeral": {"volumeClaimTemplate": {"spec": {}}}}),
         json!({"hostPath": {"path": "/x"}}),
         json!({"configMap": {"name": "c"}}),
         json!({"secret": {"secretName": "s"}}),

@@ -44,6 +44,7 @@ impl Bench {
         let seen = SeenPods {
             known,
             runtime: Arc::new(RuntimePods::from([("u1".into(), Arc::new(web()))])),
+            ..SeenPods::default()
         };
         let facts = MachineFacts { node_name: "node-1".to_owned(), ..MachineFacts::default() };
         let (stats, task) = StatsTask::new(StatsParts {

@@ -32,7 +32,9 @@ async fn a_volume_that_cannot_be_read_leaves_the_others_alone() {
     let fs = FsUsage { capacity: 100, ..FsUsage::default() };
     usage.state().file_systems.insert(path.to_owned(), fs.clone());
     usage.state().trees.insert(path.to_owned(), DiskUsage { bytes: 7, inodes: 1 });
-    let seen = look_at_volumes(&usage, Path::new("/root"), &[with_volumes()], clock.as_ref());
+    let pods = [with_volumes()];
+    let pods = (pods.as_slice(), &MountedClaims::new());
+    let seen = look_at_volumes(&usage, Path::new("/root"), pods, clock.as_ref());
     let samples: Vec<_> = seen.into_values().collect();
     assert_eq!(
         **samples[0],
@@ -42,6 +44,7 @@ async fn a_volume_that_cannot_be_read_leaves_the_others_alone() {
             used: DiskUsage { bytes: 7, inodes: 1 },
             fs,
             ephemeral: true,
+            claim: None,
         }]
     );
 }
@@ -51,5 +54,6 @@ async fn pods_without_volumes_take_no_room() {
     let clock = paused_clock();
     let usage = FakeUsage::new(clock.clone());
     let pods = [pod("shop/bare").container("app").build(), with_volumes()];
-    assert!(look_at_volumes(&usage, Path::new("/root"), &pods, clock.as_ref()).is_empty());
+    let pods = (pods.as_slice(), &MountedClaims::new());
+    assert!(look_at_volumes(&usage, Path::new("/root"), pods, clock.as_ref()).is_empty());
 }

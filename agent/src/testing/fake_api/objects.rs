@@ -43,6 +43,22 @@ impl ObjectsApi for FakeApi {
         found.ok_or_else(|| ApiError::NotFound(format!("service account {namespace}/{name}")))
     }
 
+    async fn get_claim(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<api::PersistentVolumeClaim, ApiError> {
+        self.called("get_claim", &format!("{namespace}/{name}"))?;
+        let found = self.state().claims.get(&key(namespace, name)).cloned();
+        found.ok_or_else(|| ApiError::NotFound(format!("persistentvolumeclaims \"{name}\"")))
+    }
+
+    async fn get_persistent_volume(&self, name: &str) -> Result<api::PersistentVolume, ApiError> {
+        self.called("get_persistent_volume", name)?;
+        let found = self.state().volumes.get(name).cloned();
+        found.ok_or_else(|| ApiError::NotFound(format!("persistentvolumes \"{name}\"")))
+    }
+
     fn watch_config_map(
         &self,
         namespace: &str,

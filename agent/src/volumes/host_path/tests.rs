@@ -26,11 +26,36 @@ fn types_are_checked() {
         assert_eq!(kinds.iter().map(letter).collect::<String>(), expected, "{check:?}");
     }
     assert!(prepare("/dev/null", HostPathCheck::CharDevice).is_ok());
-    let error = prepare(&path("file"), HostPathCheck::Directory).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!("hostPath type check failed: {} is not a directory", path("file"))
-    );
+}
+
+#[test]
+fn refusals_are_worded_as_the_kubelet_words_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::create_dir(path("dir")).unwrap();
+    fs::write(path("file"), "").unwrap();
+    for (check, name, wanted) in [
+        (HostPathCheck::Directory, "file", "a directory"),
+        (HostPathCheck::Directory, "none", "a directory"),
+        (HostPathCheck::DirectoryOrCreate, "file", "a directory"),
+        (HostPathCheck::File, "dir", "a file"),
+        (HostPathCheck::File, "none", "a file"),
+        (HostPathCheck::FileOrCreate, "dir", "a file"),
+        (HostPathCheck::Socket, "file", "a socket file"),
+        (HostPathCheck::Socket, "none", "a socket file"),
+        (HostPathCheck::CharDevice, "file", "a character device"),
+        (HostPathCheck::CharDevice, "none", "a character device"),
+        (HostPathCheck::BlockDevice, "file", "a block device"),
+        (HostPathCheck::BlockDevice, "none", "a block device"),
+    ] {
+        let error = prepare(&path(name), check).unwrap_err();
+        let expected = format!("hostPath type check failed: {} is not {wanted}", path(name));
+        assert_eq!(error.to_string(), expected, "{check:?}");
+    }
+    for check in [HostPathCheck::None, HostPathCheck::DirectoryOrCreate] {
+        let error = prepare("/a/../b", check).unwrap_err();
+        assert_eq!(error.to_string(), "invalid HostPath `/a/../b`: must not contain '..'");
+    }
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn each_kind_is_measured_in_its_way() {
         volume("secret", |volume| volume.secret = Some(Default::default())),
         volume("host", |volume| volume.host_path = Some(Default::default())),
     ]);
-    let found = measured_volumes(Path::new("/var/lib/kubelet"), &pod);
+    let found = measured_volumes(Path::new("/var/lib/kubelet"), &pod, &[]);
     let found: Vec<_> = found
         .iter()
         .map(|volume| (volume.path.to_str().unwrap(), volume.measure, volume.ephemeral))
@@ -60,5 +60,31 @@ fn a_volume_that_nobody_mounts_is_not_there() {
     let mut object = built.object().as_ref().clone();
     object.spec.as_mut().unwrap().containers[0].volume_mounts = None;
     let pod = Pod::new(object.into(), built.source()).unwrap();
-    assert_eq!(measured_volumes(Path::new("/root"), &pod), []);
+    assert_eq!(measured_volumes(Path::new("/root"), &pod, &[]), []);
+}
+
+#[test]
+fn claims_are_measured_where_they_are_mounted() {
+    let source = |claim: &str| api::PersistentVolumeClaimVolumeSource {
+        claim_name: claim.to_owned(),
+        ..Default::default()
+    };
+    let pod = mounting(vec![
+        volume("late", |volume| volume.persistent_volume_claim = Some(source("late"))),
+        volume("data", |volume| volume.persistent_volume_claim = Some(source("c"))),
+    ]);
+    let claim = ClaimName { namespace: "shop".to_owned(), name: "c".to_owned() };
+    let path = PathBuf::from("/root/pods/u1/volumes/kubernetes.io~local-volume/pv");
+    let mounted = MountedClaim { volume: "data".to_owned(), claim: claim.clone(), path };
+    let found = measured_volumes(Path::new("/root"), &pod, std::slice::from_ref(&mounted));
+    assert_eq!(
+        found,
+        [MeasuredVolume {
+            name: "data".to_owned(),
+            path: mounted.path,
+            measure: VolumeMeasure::FileSystem,
+            ephemeral: false,
+            claim: Some(claim),
+        }]
+    );
 }

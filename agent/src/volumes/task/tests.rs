@@ -3,7 +3,11 @@ mod sub_paths;
 
 use super::*;
 use crate::boundary::ApiError;
+use crate::config::Limits;
+use crate::events::{EventsHandle, EventsTask};
+use crate::metrics::VolumeMetrics;
 use crate::model::Pod;
+use crate::node::NodeView;
 use crate::objects;
 use crate::podexec::fixtures::{node_facts, pod};
 use crate::testing::fake_api::FakeApi;
@@ -14,19 +18,30 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 struct Node {
     root: tempfile::TempDir,
     api: FakeApi,
     mounter: Arc<FakeMounter>,
     machine: Arc<FakeMachine>,
+    view: watch::Sender<NodeView>,
 }
 
 impl Node {
     fn new() -> Self {
         let api = FakeApi::new("n1");
         let root = tempfile::tempdir().unwrap();
-        Self { root, api, mounter: Arc::default(), machine: Arc::default() }
+        let view = watch::Sender::new(NodeView::unknown("n1"));
+        Self { root, api, mounter: Arc::default(), machine: Arc::default(), view }
+    }
+
+    /// Events that are written to the API at once.
+    fn events(&self) -> EventsHandle {
+        let limits = Limits { event_qps: 0, event_burst: 0, registry_qps: 0, registry_burst: 0 };
+        let (events, task) = EventsTask::new(Arc::new(self.api.clone()), "n1", &limits);
+        tokio::spawn(task.run());
+        events
     }
 
     /// Starts the slice, as a new process would.
@@ -47,6 +62,9 @@ impl Node {
             machine: self.machine.clone(),
             node: Arc::new(node_facts()),
             threads: VolumeThreads::on(tokio::runtime::Handle::current()),
+            view: self.view.subscribe(),
+            events: self.events(),
+            metrics: VolumeMetrics::default(),
         }
     }
 

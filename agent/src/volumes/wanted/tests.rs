@@ -107,3 +107,39 @@ fn projected_sources_keep_their_order() {
     ];
     assert_eq!(files.sources, expected);
 }
+
+#[test]
+fn claims_are_named_or_made_for_the_pod() {
+    let claim = |claim: &str, read_only, owned| {
+        VolumeKind::Claim(ClaimVolume { claim: claim.to_owned(), read_only, owned })
+    };
+    for (source, expected) in [
+        (json!({"persistentVolumeClaim": {"claimName": "c"}}), claim("c", false, false)),
+        (
+            json!({"persistentVolumeClaim": {"claimName": "c", "readOnly": true}}),
+            claim("c", true, false),
+        ),
+        (
+            json!({"ephemeral": {"volumeClaimTemplate": {"spec": {}}}}),
+            claim("web-0-v", false, true),
+        ),
+    ] {
+        assert_eq!(one(source.clone()), expected, "{source}");
+    }
+}
+
+#[test]
+fn huge_pages_have_the_size_the_pod_asks_for_and_a_limit_in_whole_pages() {
+    let asks = json!({"resources": {"requests": {"hugepages-2Mi": "8Mi"}}});
+    for (medium, limit, size_bytes) in [
+        ("HugePages", json!(null), None),
+        ("HugePages", json!("3Mi"), Some(4 << 20)),
+        ("HugePages-2Mi", json!("8Mi"), Some(8 << 20)),
+    ] {
+        let source = json!({"emptyDir": {"medium": medium, "sizeLimit": limit}});
+        let kind = wanted(source, asks.clone(), 0).remove(0).kind;
+        let page_bytes = Ok(2 << 20);
+        let medium = medium.to_owned();
+        assert_eq!(kind, VolumeKind::HugePages { medium, page_bytes, size_bytes }, "{limit}");
+    }
+}

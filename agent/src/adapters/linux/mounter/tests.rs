@@ -30,6 +30,72 @@ fn tmpfs_is_mounted_listed_and_taken_away() {
     assert!(LinuxMounter.list(dir.path()).unwrap().is_empty());
 }
 
+/// The line of mountinfo about this target.
+fn line(target: &Path) -> String {
+    let text = std::fs::read_to_string(MOUNTINFO).unwrap();
+    let place = target.to_str().unwrap();
+    text.lines().find(|line| line.split(' ').nth(4) == Some(place)).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn tmpfs_stays_out_of_swap_where_the_kernel_can() {
+    if !own_namespace() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().canonicalize().unwrap();
+    LinuxMounter.mount_tmpfs(&target, None).unwrap();
+    let refused = NO_SWAP_REFUSED.load(Ordering::Relaxed);
+    assert_eq!(line(&target).contains("noswap"), !refused, "{}", line(&target));
+    LinuxMounter.unmount(&target).unwrap();
+}
+
+#[test]
+fn huge_pages_are_mounted_with_their_size() {
+    let no_pages = !Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").exists();
+    if no_pages || !own_namespace() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().canonicalize().unwrap();
+    LinuxMounter.mount_huge_pages(&target, 2 << 20, Some(4 << 20)).unwrap();
+    let shown = line(&target);
+    assert!(shown.contains("hugetlbfs") && shown.contains("pagesize=2M"), "{shown}");
+    assert!(shown.contains("size=4M") || shown.contains("size=4096K"), "{shown}");
+    LinuxMounter.unmount(&target).unwrap();
+    assert!(LinuxMounter.mount_huge_pages(&target, 12345, None).is_err());
+}
+
+#[test]
+fn directory_is_shown_a_second_time_and_restricted_there_alone() {
+    if !own_namespace() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().canonicalize().unwrap();
+    let at = |name: &str| dir.join(name);
+    for name in ["source", "target", "other"] {
+        std::fs::create_dir(at(name)).unwrap();
+    }
+    std::os::unix::fs::symlink("source", at("link")).unwrap();
+    std::fs::write(at("file"), "").unwrap();
+    std::fs::write(at("source/kept"), "x").unwrap();
+    LinuxMounter.bind_directory(&at("link"), &at("target")).unwrap();
+    LinuxMounter.bind_directory(&at("source"), &at("other")).unwrap();
+    let options = [MountOption::ReadOnly, MountOption::NoExec];
+    LinuxMounter.restrict(&at("target"), &options).unwrap();
+    LinuxMounter.restrict(&at("target"), &options).unwrap();
+    assert!(std::fs::write(at("target/new"), "x").is_err());
+    std::fs::write(at("other/new"), "x").unwrap();
+    assert!(at("target/new").exists() && at("source/new").exists());
+    assert!(line(&at("target")).contains(" ro,") && line(&at("target")).contains("noexec"));
+    assert!(LinuxMounter.bind_directory(&at("file"), &at("target")).is_err());
+    assert!(LinuxMounter.bind_directory(&at("none"), &at("target")).is_err());
+    LinuxMounter.unmount(&at("target")).unwrap();
+    LinuxMounter.unmount(&at("other")).unwrap();
+    assert!(at("source/kept").exists());
+}
+
 #[test]
 fn unmounting_what_is_not_mounted_succeeds() {
     if !own_namespace() {
