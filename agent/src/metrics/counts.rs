@@ -7,7 +7,7 @@ use prometheus::proto::MetricFamily;
 
 use super::pods::static_label;
 use super::register::Register;
-use crate::model::{ContainerState, Pod, RuntimePods, SandboxState};
+use crate::model::{ContainerState, RuntimePods, SandboxState};
 use crate::podsource::DesiredPods;
 use crate::podworker::{Lifecycle, WorkerState, WorkerStates};
 
@@ -57,7 +57,7 @@ pub fn count(
         let kind = usize::from(pod.is_static());
         counts.desired[kind] += 1;
         let worker = workers.get(uid).map(|worker| lifecycle(&worker.lifecycle));
-        if worker != Some("terminated") && !has_ended(pod) {
+        if worker != Some("terminated") && !pod.has_ended() {
             counts.active[kind] += 1;
             counts.ephemeral += pod.spec().ephemeral_containers.as_ref().map_or(0, Vec::len);
         }
@@ -73,11 +73,6 @@ pub fn count(
     }
     counts.runtime = runtime.map(count_runtime);
     counts
-}
-
-fn has_ended(pod: &Pod) -> bool {
-    let phase = pod.api_status().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 fn lifecycle(stage: &Lifecycle) -> &'static str {

@@ -81,6 +81,12 @@ impl Pod {
         self.object.status.as_ref()
     }
 
+    /// Whether the API server last showed a terminal phase.
+    pub fn has_ended(&self) -> bool {
+        let phase = self.api_status().and_then(|status| status.phase.as_deref());
+        matches!(phase, Some("Succeeded" | "Failed"))
+    }
+
     /// `metadata.generation`, 0 when absent.
     pub fn generation(&self) -> i64 {
         self.object.metadata.generation.unwrap_or(0)

@@ -30,6 +30,7 @@ pub(super) trait Kind: Send + Sync + 'static {
     fn watch(api: &dyn ObjectsApi, key: &Key) -> mpsc::Receiver<State<Self>>;
     /// The object can never change again.
     fn is_immutable(&self) -> bool;
+    fn version(&self) -> Option<&str>;
 }
 
 impl Kind for api::ConfigMap {
@@ -42,6 +43,10 @@ impl Kind for api::ConfigMap {
     fn is_immutable(&self) -> bool {
         self.immutable == Some(true)
     }
+
+    fn version(&self) -> Option<&str> {
+        self.metadata.resource_version.as_deref()
+    }
 }
 
 impl Kind for api::Secret {
@@ -53,6 +58,10 @@ impl Kind for api::Secret {
 
     fn is_immutable(&self) -> bool {
         self.immutable == Some(true)
+    }
+
+    fn version(&self) -> Option<&str> {
+        self.metadata.resource_version.as_deref()
     }
 }
 
@@ -67,6 +76,10 @@ impl Kind for RuntimeClass {
     /// Its handler is, but a class can be deleted and made anew.
     fn is_immutable(&self) -> bool {
         false
+    }
+
+    fn version(&self) -> Option<&str> {
+        self.metadata.resource_version.as_deref()
     }
 }
 
@@ -136,7 +149,8 @@ impl<T: Kind> Shelf<T> {
         if state.as_deref().is_some_and(T::is_immutable) {
             self.watches.remove(key);
         }
-        let mut is_news = entry.state.is_some();
+        // A watch that begins anew says first what is known already.
+        let mut is_news = entry.state.as_ref().is_some_and(|known| !is_same(known, &state));
         for reply in entry.waiting.drain(..) {
             is_news |= reply.is_closed();
             answer(reply, key, state.clone());
@@ -167,6 +181,14 @@ impl<T: Kind> Shelf<T> {
     }
 }
 
+fn is_same<T: Kind>(a: &State<T>, b: &State<T>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a.version().is_some() && a.version() == b.version(),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
 fn answer<T: Kind>(reply: Reply<T>, (namespace, name): &Key, state: State<T>) {
     let missing = || ObjectError::NotFound {
         kind: T::KIND,
@@ -176,3 +198,6 @@ fn answer<T: Kind>(reply: Reply<T>, (namespace, name): &Key, state: State<T>) {
     // A caller that has gone needs no answer.
     let _ = reply.send(state.ok_or_else(missing));
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,38 +19,34 @@ use crate::model::PodUid;
 const SWEEP: Duration = Duration::from_secs(30);
 /// Requests in flight: more than the pods of a node that start at the same moment.
 const REQUESTS: usize = 256;
-/// Pods concerned by changes not yet taken up. A full channel loses a wake-up, never a change:
-/// the volumes slice refreshes all pods on a timer as well, and a pod worker that has missed one
-/// takes it that its pod is concerned.
+/// Pods concerned by changes not yet taken up. Whoever has missed one takes it that all pods are
+/// concerned.
 const CHANGES: usize = 256;
 
 /// Owns the cache; runs until the last handle is dropped.
 pub struct ObjectsTask {
     requests: mpsc::Receiver<Request>,
-    volumes: mpsc::Sender<PodUid>,
-    workers: broadcast::Sender<PodUid>,
+    changes: broadcast::Sender<PodUid>,
     pods: HashMap<PodUid, (String, References)>,
     maps: Shelf<api::ConfigMap>,
     secrets: Shelf<api::Secret>,
     classes: Shelf<RuntimeClass>,
 }
 
-/// The handle, the task to run, and for the volumes slice the pods whose objects have changed.
-/// Others subscribe to those at the handle.
-pub fn new(api: Arc<dyn ObjectsApi>) -> (ObjectsHandle, ObjectsTask, mpsc::Receiver<PodUid>) {
+/// The handle, the task to run, and the pods whose objects have changed. Others subscribe to those
+/// at the handle.
+pub fn new(api: Arc<dyn ObjectsApi>) -> (ObjectsHandle, ObjectsTask, broadcast::Receiver<PodUid>) {
     let (sender, requests) = mpsc::channel(REQUESTS);
-    let (volumes, changes) = mpsc::channel(CHANGES);
-    let workers = broadcast::Sender::new(CHANGES);
+    let (changes, changed) = broadcast::channel(CHANGES);
     let task = ObjectsTask {
         requests,
-        volumes,
-        workers: workers.clone(),
+        changes: changes.clone(),
         pods: HashMap::new(),
         maps: Shelf::new(Arc::clone(&api)),
         secrets: Shelf::new(Arc::clone(&api)),
         classes: Shelf::new(api),
     };
-    (ObjectsHandle::new(sender, workers), task, changes)
+    (ObjectsHandle::new(sender, changes), task, changed)
 }
 
 impl ObjectsTask {
@@ -111,8 +107,8 @@ impl ObjectsTask {
                 ObjectKind::RuntimeClass => references.runtime_class.as_ref() == Some(name),
             };
             if concerned {
-                let _ = self.volumes.try_send(uid.clone());
-                let _ = self.workers.send(uid.clone());
+                // Fails only while nobody listens.
+                let _ = self.changes.send(uid.clone());
             }
         }
     }

@@ -133,7 +133,7 @@ impl Worker {
         let wish = lines.wishes.borrow_and_update().clone();
         let seen = (context.clock)();
         let status = wish.pod.as_ref().and_then(Pod::api_status).cloned().unwrap_or_default();
-        let settled = wish.pod.as_ref().is_some_and(has_ended);
+        let settled = wish.pod.as_ref().is_some_and(Pod::has_ended);
         // A pod that somebody has begun with may be missing in the cache only because it could
         // not be read yet.
         let stale = wish.pod.is_none() || status.start_time.is_some();
@@ -246,7 +246,7 @@ impl Worker {
 
     fn take_demand(&mut self) {
         let now = (self.context.clock)();
-        let ended_by_others = self.pod().is_some_and(has_ended);
+        let ended_by_others = self.pod().is_some_and(Pod::has_ended);
         let lifecycle = std::mem::replace(&mut self.lifecycle, Lifecycle::Waiting);
         self.lifecycle = match self.wish.demand.end() {
             Some((cause, grace)) => lifecycle.terminate(cause, grace, now),
@@ -419,12 +419,6 @@ async fn concerns(changes: &mut broadcast::Receiver<PodUid>, pod: &PodUid) {
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
     }
-}
-
-/// The API shows that the pod has come to its end.
-pub(super) fn has_ended(pod: &Pod) -> bool {
-    let phase = pod.api_status().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 fn later(now: Timestamp, pause: Duration) -> Timestamp {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, watch};
 
 use super::kubelet::Ground;
 use super::{Tasks, spawn, spawn_with_end};
@@ -30,7 +30,7 @@ use crate::server::NodePods;
 use crate::status::{Readiness, StatusHandle, StatusTask};
 use crate::telemetry::Causes;
 use crate::user_namespaces::UserNamespaces;
-use crate::volumes::{VolumeThreads, VolumesDeps, VolumesHandle};
+use crate::volumes::{VolumeThreads, VolumesDeps, VolumesHandle, VolumesTask};
 use crate::{objects, volumes};
 
 /// What pods need of the other slices.
@@ -54,7 +54,7 @@ pub(super) fn start(
 ) -> (NodePods, VolumesHandle) {
     let (objects, objects_task, changed) = objects::new(ground.objects_api());
     spawn(tasks, "objects", objects_task.run());
-    let volumes = start_volumes(config, ground, &slices, (objects.clone(), changed), tasks);
+    let (volumes, volumes_task) = volumes(config, ground, &slices, (objects.clone(), changed));
     let object_changes = objects.changes();
     let executor = executor(ground, supplies(config, ground, &slices, (objects, volumes.clone())));
     let remains = NodeRemains {
@@ -66,6 +66,7 @@ pub(super) fn start(
         container_logs_dir: config.container_logs_dir.clone(),
     };
     let desired = start_sources(config, ground, slices.static_sources, tasks);
+    spawn(tasks, "volumes", volumes_task.run(desired.clone()));
     let status = start_status(ground, &desired, tasks);
     slices.events.give_way_to(status.busy());
     let context = WorkerContext {
@@ -137,13 +138,12 @@ pub(super) fn start(
     (pods, volumes)
 }
 
-fn start_volumes(
+fn volumes(
     config: &AgentConfig,
     ground: &Ground,
     slices: &Slices,
-    (objects, changed): (ObjectsHandle, mpsc::Receiver<PodUid>),
-    tasks: &mut Tasks,
-) -> VolumesHandle {
+    (objects, changed): (ObjectsHandle, broadcast::Receiver<PodUid>),
+) -> (VolumesHandle, VolumesTask) {
     // Without threads of their own, volumes share those of all others.
     let threads = VolumeThreads::apart().unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot set threads for volumes apart");
@@ -161,9 +161,7 @@ fn start_volumes(
         events: slices.events.clone(),
         metrics: ground.metrics.volumes.clone(),
     };
-    let (handle, task) = volumes::new(deps, changed);
-    spawn(tasks, "volumes", task.run());
-    handle
+    volumes::new(deps, changed)
 }
 
 fn supplies(

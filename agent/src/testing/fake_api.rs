@@ -10,6 +10,7 @@ mod pods;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as api;
@@ -47,6 +48,9 @@ struct State {
     volumes: BTreeMap<String, api::PersistentVolume>,
     services: BTreeMap<String, Vec<EnvService>>,
     events: BTreeMap<Name, api::Event>,
+    /// `None` hands out one that never ends.
+    token_life: Option<Duration>,
+    tokens: u64,
     calls: Vec<String>,
     failures: HashMap<&'static str, VecDeque<ApiError>>,
 }

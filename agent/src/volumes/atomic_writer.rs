@@ -9,14 +9,14 @@
 //! Programs watch `..data`; its name and the way it changes are a contract.
 //! Source: kubelet v1.36 `volume/util/atomic_writer.go`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Component, Path};
+use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::payload::Payload;
+use super::payload::{Payload, PayloadFile};
 use crate::adapters::linux::beneath::{Access, Beneath};
 
 const DATA: &str = "..data";
@@ -27,10 +27,13 @@ const MAX_NAME: usize = 255;
 /// Everyone may read a generation's directories; which files they may read the files say.
 const DIR_MODE: u32 = 0o755;
 
+/// Everyone may pass a directory that something else is mounted on.
+const MOUNT_POINT: Access = Access { mode: DIR_MODE, user: None, group: None };
+
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    #[error("invalid path in volume: {0:?}")]
-    BadPath(String),
+    #[error("invalid path: {problem}: {path:?}")]
+    BadPath { path: String, problem: &'static str },
     #[error("cannot {action} {name} in the volume")]
     Io {
         action: &'static str,
@@ -47,46 +50,76 @@ pub enum Written {
     Replaced,
 }
 
-/// Makes `volume` show exactly the files of `payload`. Nothing is touched when it does already.
-/// `group` owns and may read every file when given. `now` names the new generation.
+/// Makes `volume` show exactly the files of `payload`, and beside them the directories
+/// `mount_points`, where containers mount other volumes into this one. Nothing is touched when it
+/// does already; what an interrupted call left is finished or cleared. `group` owns and may read
+/// every file when given. `now` names the new generation.
 pub fn publish(
     volume: &Path,
     payload: &Payload,
+    mount_points: &BTreeSet<String>,
     group: Option<u32>,
     now: Timestamp,
 ) -> Result<Written, WriteError> {
-    if let Some(bad) = payload.keys().find(|path| !is_sound(path)) {
-        return Err(WriteError::BadPath(bad.clone()));
-    }
+    let payload = clean(payload)?;
     let dir = Beneath::open(volume).map_err(failed("open", "the directory"))?;
-    let old = current_generation(&dir)?;
-    let visible = first_components(payload);
-    if old.as_deref().is_some_and(|old| holds(&dir, old, payload)) {
-        link_visible(&dir, &visible)?;
-        return Ok(Written::Unchanged);
+    for path in mount_points {
+        dir.make_directories(Path::new(path), MOUNT_POINT).map_err(failed("create", path))?;
     }
-    let new = write_generation(&dir, payload, group, now)?;
-    // A left-over of a crash between the link and its rename.
-    dir.remove(DATA_NEW).map_err(failed("remove", DATA_NEW))?;
-    dir.link(&new, DATA_NEW).map_err(failed("link", DATA_NEW))?;
-    dir.rename(DATA_NEW, DATA).map_err(failed("rename", DATA_NEW))?;
-    link_visible(&dir, &visible)?;
-    remove_stale(&dir, &new, &visible)?;
-    Ok(Written::Replaced)
+    let old = current_generation(&dir)?;
+    let current = match old.filter(|old| holds(&dir, old, &payload)) {
+        Some(old) => (old, Written::Unchanged),
+        None => (replace_generation(&dir, &payload, group, now)?, Written::Replaced),
+    };
+    let files = payload.keys().filter_map(|path| path.split('/').next()).collect();
+    link_visible(&dir, &files)?;
+    let beside = mount_points.iter().filter_map(|path| path.split('/').next());
+    remove_stale(&dir, &current.0, &files.into_iter().chain(beside).collect())?;
+    Ok(current.1)
+}
+
+/// The bytes of a file of the current generation; `None` when nothing of that name can be read.
+pub fn published(volume: &Path, path: &str) -> Option<Vec<u8>> {
+    let dir = Beneath::open(volume).ok()?;
+    let current = current_generation(&dir).ok()??;
+    dir.directory(Path::new(&current)).ok()?.read(Path::new(path)).ok()
 }
 
 fn failed<'a>(action: &'static str, name: &'a str) -> impl FnOnce(io::Error) -> WriteError + 'a {
     move |source| WriteError::Io { action, name: name.to_owned(), source }
 }
 
-/// Relative, without `..`, and not hiding among the generations.
-fn is_sound(path: &str) -> bool {
-    let components: Vec<_> = Path::new(path).components().collect();
-    let plain = |c: &Component<'_>| matches!(c, Component::Normal(name) if name.len() <= MAX_NAME);
-    !components.is_empty()
-        && path.len() <= MAX_PATH
-        && components.iter().all(plain)
-        && !path.starts_with("..")
+/// The payload under the shortest spelling of its paths; of two paths that are the same one, the
+/// later wins.
+fn clean(payload: &Payload) -> Result<BTreeMap<String, &PayloadFile>, WriteError> {
+    let mut cleaned = BTreeMap::new();
+    for (path, file) in payload {
+        let bad = |problem| WriteError::BadPath { path: path.clone(), problem };
+        cleaned.insert(clean_path(path).map_err(bad)?, file);
+    }
+    Ok(cleaned)
+}
+
+/// Relative, without `..`, and not hiding among the generations; else what is wrong with it.
+fn clean_path(path: &str) -> Result<String, &'static str> {
+    if path.starts_with('/') {
+        return Err("must be relative path");
+    }
+    if path.len() > MAX_PATH {
+        return Err("must be less than or equal to 4096 characters");
+    }
+    let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    if parts.contains(&"..") {
+        return Err("must not contain '..'");
+    }
+    if parts.iter().any(|part| part.len() > MAX_NAME) {
+        return Err("filenames must be less than or equal to 255 characters");
+    }
+    match parts.first() {
+        None => Err("must not be empty"),
+        Some(first) if first.starts_with("..") => Err("must not start with '..'"),
+        Some(_) => Ok(parts.join("/")),
+    }
 }
 
 /// The name `..data` points to; `None` when nothing was published or the link is not ours.
@@ -96,7 +129,7 @@ fn current_generation(dir: &Beneath) -> Result<Option<String>, WriteError> {
 }
 
 /// True when the generation holds exactly these files; one that cannot be read is written anew.
-fn holds(dir: &Beneath, generation: &str, payload: &Payload) -> bool {
+fn holds(dir: &Beneath, generation: &str, payload: &BTreeMap<String, &PayloadFile>) -> bool {
     let Ok(dir) = dir.directory(Path::new(generation)) else { return false };
     let Ok(files) = dir.files() else { return false };
     files.len() == payload.len()
@@ -105,13 +138,10 @@ fn holds(dir: &Beneath, generation: &str, payload: &Payload) -> bool {
         })
 }
 
-fn first_components(payload: &Payload) -> BTreeSet<&str> {
-    payload.keys().filter_map(|path| path.split('/').next()).collect()
-}
-
-fn write_generation(
+/// Writes a new generation and lets `..data` point to it; its name.
+fn replace_generation(
     dir: &Beneath,
-    payload: &Payload,
+    payload: &BTreeMap<String, &PayloadFile>,
     group: Option<u32>,
     now: Timestamp,
 ) -> Result<String, WriteError> {
@@ -120,14 +150,26 @@ fn write_generation(
         None => Access { mode: DIR_MODE, user: None, group: None },
     };
     let (name, generation) = make_generation(dir, directories, now)?;
-    for (path, file) in payload {
+    let written = payload.iter().try_for_each(|(path, file)| {
         let readable_by_group = if group.is_some() { 0o440 } else { 0 };
         let access = Access { mode: file.mode | readable_by_group, user: file.owner, group };
         generation
             .write_new(Path::new(path), &file.bytes, access, directories)
-            .map_err(failed("write", path))?;
+            .map_err(failed("write", path))
+    });
+    // A left-over of a crash between the link and its rename.
+    let swapped = written
+        .and_then(|()| dir.remove(DATA_NEW).map_err(failed("remove", DATA_NEW)))
+        .and_then(|()| dir.link(&name, DATA_NEW).map_err(failed("link", DATA_NEW)))
+        .and_then(|()| dir.rename(DATA_NEW, DATA).map_err(failed("rename", DATA_NEW)));
+    match swapped {
+        Ok(()) => Ok(name),
+        Err(error) => {
+            // It is tried again under another name; what is left of this one would add up.
+            let _ = dir.remove(&name);
+            Err(error)
+        }
     }
-    Ok(name)
 }
 
 /// A fresh directory named after the time; a name that is taken counts on.
@@ -159,11 +201,11 @@ fn link_visible(dir: &Beneath, visible: &BTreeSet<&str>) -> Result<(), WriteErro
     Ok(())
 }
 
-/// Removes names that are shown no more and every generation but `current`: the one just
+/// Removes all but `current` and the names in `kept`: what is shown no more, the generation just
 /// replaced, and those a crash left half written.
-fn remove_stale(dir: &Beneath, current: &str, visible: &BTreeSet<&str>) -> Result<(), WriteError> {
+fn remove_stale(dir: &Beneath, current: &str, kept: &BTreeSet<&str>) -> Result<(), WriteError> {
     for name in dir.names().map_err(failed("list", "the directory"))? {
-        let keep = name == DATA || name == current || visible.contains(name.as_str());
+        let keep = name == DATA || name == current || kept.contains(name.as_str());
         if !keep {
             dir.remove(&name).map_err(failed("remove", &name))?;
         }

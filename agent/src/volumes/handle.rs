@@ -1,35 +1,37 @@
 //! What others hold of the volumes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::future::{join, join_all};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use futures::future::join_all;
+
 use super::claims::BoundSource;
+use super::content::Gathering;
 use super::layout::PodLayout;
 use super::ledger::Ledger;
 use super::local::LocalVolumes;
-use super::projected::{self, SourceContent};
+use super::pod_tokens::PodTokens;
+use super::projected;
 use super::setup::{self, PreparedVolume, SetUp};
 use super::sub_path::{Binder, BoundSubPaths, WantedSubPath};
 use super::tear_down::tear_down;
 use super::threads::{Hanging, VolumeThreads};
-use super::token::{Token, TokenError, TokenKey, read_token, token_request};
-use super::types::{MountedVolumes, SetUpCause, SetUpFailure, VolumeError};
-use super::wanted::{FileSource, FilesVolume, VolumeKind, WantedVolume, wanted_volumes};
+use super::types::{MountedVolumes, SetUpFailure, VolumeError};
+use super::wanted::{VolumeKind, WantedVolume, wanted_volumes};
 use crate::adapters::linux::pod_files;
-use crate::boundary::{Machine, Mounter, ObjectsApi};
-use crate::events::EventsHandle;
+use crate::boundary::{ApiEvent, Machine, Mounter, ObjectsApi};
+use crate::events::{EventsHandle, pod_reference};
 use crate::metrics::VolumeMetrics;
 use crate::model::{Pod, PodUid};
 use crate::node::NodeView;
-use crate::objects::{ObjectSet, ObjectsHandle, References};
+use crate::objects::ObjectsHandle;
 use crate::podexec::NodeFacts;
-use crate::podexec::field_ref::FieldFacts;
+use crate::reason::event;
 
 /// Mode of a managed hosts file (kubelet v1.36).
 const HOSTS_MODE: u32 = 0o644;
@@ -60,14 +62,23 @@ pub struct VolumesDeps {
 pub(super) struct PodVolumes {
     pub pod: Option<Pod>,
     pub mounted: Option<Arc<MountedVolumes>>,
-    pub tokens: BTreeMap<TokenKey, Token>,
-    /// The last refresh failed; the next failure is not logged again.
-    pub failing: bool,
+    pub tokens: PodTokens,
+    /// What failed last; it is told once.
+    pub failing: Option<Vec<String>>,
+    /// Nothing is to be made for the pod any more, even while what there is cannot be removed.
+    pub released: bool,
     /// Work that did not end in time. Nothing else is done for the pod while it goes on.
     pub hanging: Option<Hanging>,
 }
 
-type Entry = Arc<tokio::sync::Mutex<PodVolumes>>;
+#[derive(Default)]
+pub(super) struct PodEntry {
+    state: tokio::sync::Mutex<PodVolumes>,
+    /// When a token of the pod is to be renewed next.
+    renewal: Mutex<Option<Timestamp>>,
+}
+
+type Entry = Arc<PodEntry>;
 
 pub(super) struct Shared {
     pub deps: VolumesDeps,
@@ -95,22 +106,31 @@ impl VolumesHandle {
     /// written anew. Errors name every volume that is not ready; the others stay.
     pub async fn ensure_mounted(&self, pod: &Pod) -> Result<Arc<MountedVolumes>, VolumeError> {
         let entry = self.entry(pod.uid());
-        let mut state = entry.lock().await;
-        let known = state.pod.as_ref().map(|known| Arc::clone(known.object()));
-        let same_object = known.is_some_and(|known| Arc::ptr_eq(&known, pod.object()));
-        if let Some(mounted) = state.mounted.as_ref().filter(|_| same_object) {
+        let mut state = entry.state.lock().await;
+        // Whoever makes a container may hold an older state than the one last written.
+        let known = state.pod.take();
+        let pod = known.as_ref().filter(|known| is_newer(known, pod)).unwrap_or(pod);
+        let same = known.as_ref().is_some_and(|known| is_same(known, pod));
+        state.pod = Some(pod.clone());
+        let wanted = wanted_volumes(pod, self.allocatable_memory());
+        // A new ephemeral container may mount more than was asked for before.
+        let all_there = |mounted: &&Arc<MountedVolumes>| {
+            wanted.iter().all(|volume| mounted.get(&volume.name).is_some())
+        };
+        let mounted = state.mounted.as_ref().filter(all_there).cloned();
+        if let (Some(mounted), true) = (&mounted, same) {
             return Ok(Arc::clone(mounted));
         }
-        // Again for a changed pod: an ephemeral container may refer to more.
         self.shared.deps.objects.register(pod).await;
-        state.pod = Some(pod.clone());
-        if let Some(mounted) = state.mounted.clone() {
+        if let Some(mounted) = mounted {
             // Containers run on what is there; a refresh that fails is tried again by the task.
-            self.refresh_locked(pod, &mut state).await;
+            self.refresh_locked(pod, &entry, &mut state).await;
             return Ok(mounted);
         }
-        let wanted = wanted_volumes(pod, self.allocatable_memory());
-        let mounted = Arc::new(self.set_up(pod, wanted, &mut state).await?);
+        let made = self.set_up(pod, wanted, (&*entry, &mut *state)).await;
+        // The caller tells.
+        state.failing = made.as_ref().err().map(VolumeError::event_messages);
+        let mounted = Arc::new(made?);
         state.mounted = Some(Arc::clone(&mounted));
         Ok(mounted)
     }
@@ -119,12 +139,14 @@ impl VolumesHandle {
     /// twice is done once, and a pod that noded does not know is removed as well.
     pub async fn release(&self, uid: &PodUid) -> Result<(), VolumeError> {
         let entry = self.entry(uid);
-        let mut state = entry.lock().await;
+        let mut state = entry.state.lock().await;
         let (root, mounter) = (self.root().to_owned(), Arc::clone(&self.shared.deps.mounter));
         let owned = uid.clone();
         let began = Instant::now();
         // From here on nobody may take them for present, however this ends.
-        *state = PodVolumes { hanging: state.hanging.take(), ..PodVolumes::default() };
+        let hanging = state.hanging.take();
+        *state = PodVolumes { released: true, hanging, ..PodVolumes::default() };
+        *entry.renewal() = None;
         let work = move || tear_down(&root, &owned, mounter.as_ref());
         self.shared.deps.threads.run("removing volumes", &mut state.hanging, work).await?;
         for plugin in self.shared.ledger.forget(uid) {
@@ -147,7 +169,7 @@ impl VolumesHandle {
             return Ok(BoundSubPaths::new());
         }
         let entry = self.entry(pod.uid());
-        let mut state = entry.lock().await;
+        let mut state = entry.state.lock().await;
         // They were there a moment ago, so the pod has just been released.
         let mounted = state.mounted.clone().ok_or(VolumeError::Cancelled)?;
         let layout = PodLayout::new(self.root(), pod.uid())?;
@@ -221,77 +243,109 @@ impl VolumesHandle {
         .await
     }
 
-    /// Pods whose volumes are made.
-    pub(super) fn mounted_pods(&self) -> Vec<PodUid> {
+    /// Pods that volumes are made for.
+    pub(super) fn pods(&self) -> Vec<PodUid> {
         self.lock_pods().keys().cloned().collect()
     }
 
+    /// Pods with a token to renew, and when.
+    pub(super) fn renewals(&self) -> Vec<(PodUid, Timestamp)> {
+        let renewal = |(uid, entry): (&PodUid, &Entry)| Some((uid.clone(), (*entry.renewal())?));
+        self.lock_pods().iter().filter_map(renewal).collect()
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.shared.deps.machine.now()
+    }
+
     /// Writes the pod's files anew where their content has changed, and renews its tokens when it
-    /// is time. Nothing happens for a pod that is not mounted. Waits while its volumes are worked
-    /// on.
+    /// is time. Nothing happens for a pod that nobody has asked volumes for.
     pub(super) async fn refresh(&self, uid: &PodUid) {
         let Some(entry) = self.lock_pods().get(uid).cloned() else { return };
-        let mut state = entry.lock().await;
-        self.refresh_mounted(&mut state).await;
-    }
-
-    /// The same, but nothing happens while the pod's volumes are worked on.
-    pub(super) async fn refresh_idle(&self, uid: &PodUid) {
-        let Some(entry) = self.lock_pods().get(uid).cloned() else { return };
-        if let Ok(mut state) = entry.try_lock() {
-            self.refresh_mounted(&mut state).await;
+        let mut state = entry.state.lock().await;
+        if let Some(pod) = state.pod.clone() {
+            self.refresh_locked(&pod, &entry, &mut state).await;
         }
     }
 
-    async fn refresh_mounted(&self, state: &mut PodVolumes) {
-        let pod = state.pod.clone().filter(|_| state.mounted.is_some());
-        if let Some(pod) = pod {
-            self.refresh_locked(&pod, state).await;
+    /// Takes a new state of a pod: what changed shows in its files. Volumes that an earlier noded
+    /// made are kept fresh from now on; a pod that has none yet is left to whoever runs it.
+    pub(super) async fn update(&self, pod: &Pod) {
+        let is_known = self.lock_pods().contains_key(pod.uid());
+        if !is_known && !self.has_dir(pod.uid()).await {
+            return;
+        }
+        let entry = self.entry(pod.uid());
+        let mut state = entry.state.lock().await;
+        if state.released || state.pod.as_ref().is_some_and(|known| is_newer(known, pod)) {
+            return;
+        }
+        match state.pod.as_ref().map(|known| is_same(known, pod)) {
+            Some(true) => state.pod = Some(pod.clone()),
+            // It was released while this waited for its turn.
+            None if !self.has_dir(pod.uid()).await => {
+                drop(state);
+                drop(entry);
+                self.forget_unused(pod.uid());
+            }
+            Some(false) | None => {
+                state.pod = Some(pod.clone());
+                self.shared.deps.objects.register(pod).await;
+                self.refresh_locked(pod, &entry, &mut state).await;
+            }
         }
     }
 
-    async fn refresh_locked(&self, pod: &Pod, state: &mut PodVolumes) {
+    async fn has_dir(&self, uid: &PodUid) -> bool {
+        let Ok(layout) = PodLayout::new(self.root(), uid) else { return false };
+        blocking(move || Ok(pod_files::exists(layout.dir()))).await.unwrap_or(false)
+    }
+
+    /// Drops an entry that nobody holds but the map.
+    fn forget_unused(&self, uid: &PodUid) {
+        let mut pods = self.lock_pods();
+        if pods.get(uid).is_some_and(|entry| Arc::strong_count(entry) == 1) {
+            pods.remove(uid);
+        }
+    }
+
+    async fn refresh_locked(&self, pod: &Pod, entry: &PodEntry, state: &mut PodVolumes) {
         let mut wanted = wanted_volumes(pod, self.allocatable_memory());
         wanted.retain(|volume| matches!(volume.kind, VolumeKind::Files(_)));
         if wanted.is_empty() {
             return;
         }
-        match self.set_up(pod, wanted, state).await {
-            Ok(_) => state.failing = false,
-            Err(error) => {
-                if !std::mem::replace(&mut state.failing, true) {
-                    let messages = error.event_messages().join("; ");
-                    tracing::warn!(pod = %pod.full_name(), messages, "cannot refresh volumes");
-                }
+        let made = self.set_up(pod, wanted, (entry, state)).await;
+        let failing = made.err().map(|error| error.event_messages());
+        if let Some(messages) = failing.as_ref().filter(|now| state.failing.as_ref() != Some(*now))
+        {
+            tracing::warn!(pod = %pod.full_name(), ?messages, "cannot refresh volumes");
+            for message in messages {
+                self.shared.deps.events.publish(ApiEvent {
+                    object: pod_reference(pod, None),
+                    warning: true,
+                    reason: event::FAILED_MOUNT,
+                    message: message.clone(),
+                    at: self.now(),
+                });
             }
         }
+        state.failing = failing;
     }
 
     async fn set_up(
         &self,
         pod: &Pod,
         wanted: Vec<WantedVolume>,
-        state: &mut PodVolumes,
+        (entry, state): (&PodEntry, &mut PodVolumes),
     ) -> Result<MountedVolumes, VolumeError> {
-        let now = self.shared.deps.machine.now();
-        let tokens = &state.tokens;
-        let gathered = join_all(wanted.into_iter().map(async |wanted| {
-            let result = self.prepare(pod, wanted.clone(), tokens, now).await;
-            result.map_err(|cause| SetUpFailure { volume: wanted.name, cause })
-        }))
-        .await;
-        let (mut prepared, mut failures) = (Vec::new(), Vec::new());
-        for result in gathered {
-            match result {
-                Ok((volume, renewed)) => {
-                    state.tokens.extend(renewed);
-                    prepared.push(volume);
-                }
-                Err(failure) => failures.push(failure),
-            }
-        }
+        let now = self.now();
+        let layout = PodLayout::new(self.root(), pod.uid())?;
+        let gathering = Gathering { deps: &self.shared.deps, layout: &layout, pod, now };
+        let (gathered, mut failures) = gathering.gather(wanted, &mut state.tokens).await;
+        *entry.renewal() = state.tokens.due(pod, now);
         let set_up = SetUp {
-            layout: PodLayout::new(self.root(), pod.uid())?,
+            layout,
             mounter: Arc::clone(&self.shared.deps.mounter),
             group: projected::ownership(pod).group,
             huge_page_sizes: self.shared.deps.node.huge_page_sizes.clone(),
@@ -301,7 +355,15 @@ impl VolumesHandle {
             let source = volume.bound.as_ref().map(|bound| &bound.source);
             matches!(source, Some(BoundSource::Local { .. }))
         };
-        let (locals, prepared): (Vec<_>, Vec<_>) = prepared.into_iter().partition(is_local);
+        let found = join_all(gathered.into_iter().map(|volume| self.with_bound(pod, volume)));
+        let (mut locals, mut prepared) = (Vec::new(), Vec::new());
+        for volume in found.await {
+            match volume {
+                Ok(volume) if is_local(&volume) => locals.push(volume),
+                Ok(volume) => prepared.push(volume),
+                Err(failure) => failures.push(failure),
+            }
+        }
         let work = move || {
             set_up.pod_dirs()?;
             let each = |volume: PreparedVolume| {
@@ -333,61 +395,15 @@ impl VolumesHandle {
         }
     }
 
-    /// The volume with its files, and the tokens fetched for them.
-    async fn prepare(
+    /// The volume with what is behind its claim, if it has one.
+    async fn with_bound(
         &self,
         pod: &Pod,
-        wanted: WantedVolume,
-        tokens: &BTreeMap<TokenKey, Token>,
-        now: Timestamp,
-    ) -> Result<(PreparedVolume, BTreeMap<TokenKey, Token>), SetUpCause> {
-        let VolumeKind::Files(files) = &wanted.kind else {
-            let bound = self.bound(pod, &wanted).await?;
-            return Ok((PreparedVolume { wanted, payload: None, bound }, BTreeMap::new()));
-        };
-        let references = references(files);
-        let keys = token_keys(files);
-        let (objects, tokens) = join(
-            self.shared.deps.objects.fetch(pod.namespace(), &references),
-            join_all(keys.into_iter().map(|key| self.token(pod, key, tokens, now))),
-        )
-        .await;
-        let objects: ObjectSet = objects?;
-        let tokens = tokens.into_iter().collect::<Result<BTreeMap<_, _>, TokenError>>()?;
-        let node = &self.shared.deps.node;
-        let fields = FieldFacts::of(pod, &node.host_ips, node.allocatable);
-        let content = SourceContent { objects: &objects, tokens: &tokens, fields: &fields };
-        let payload = projected::files_payload(pod, files, content, projected::ownership(pod))?;
-        Ok((PreparedVolume { wanted, payload: Some(payload), bound: None }, tokens))
-    }
-
-    /// The known token, or a new one when it is time to renew. While a renewal fails the old one
-    /// serves as long as it holds.
-    async fn token(
-        &self,
-        pod: &Pod,
-        key: TokenKey,
-        known: &BTreeMap<TokenKey, Token>,
-        now: Timestamp,
-    ) -> Result<(TokenKey, Token), TokenError> {
-        let old = known.get(&key);
-        if let Some(old) = old.filter(|old| now < old.renew_at(pod)) {
-            return Ok((key, old.clone()));
-        }
-        let account = pod.spec().service_account_name.as_deref().unwrap_or("default");
-        let request = token_request(pod, &key);
-        let api = &self.shared.deps.api;
-        let answer = match api.request_token(pod.namespace(), account, &request).await {
-            Ok(answer) => read_token(answer, &key),
-            Err(error) => Err(TokenError::Request(error)),
-        };
-        match (answer, old) {
-            (Ok(token), _) => Ok((key, token)),
-            (Err(error), Some(old)) if !old.is_expired(now) => {
-                tracing::warn!(pod = %pod.full_name(), %error, "cannot renew token");
-                Ok((key, old.clone()))
-            }
-            (Err(error), _) => Err(error),
+        volume: PreparedVolume,
+    ) -> Result<PreparedVolume, SetUpFailure> {
+        match self.bound(pod, &volume.wanted).await {
+            Ok(bound) => Ok(PreparedVolume { bound, ..volume }),
+            Err(cause) => Err(SetUpFailure { volume: volume.wanted.name, cause }),
         }
     }
 
@@ -409,34 +425,32 @@ impl VolumesHandle {
     }
 }
 
-fn references(files: &FilesVolume) -> References {
-    let mut references = References::default();
-    for source in &files.sources {
-        match source {
-            FileSource::ConfigMap { name, .. } => {
-                references.config_maps.insert(name.clone());
-            }
-            FileSource::Secret { name, .. } => {
-                references.secrets.insert(name.clone());
-            }
-            FileSource::DownwardApi(_) | FileSource::Token { .. } | FileSource::Unsupported => {}
-        }
+impl PodEntry {
+    fn renewal(&self) -> std::sync::MutexGuard<'_, Option<Timestamp>> {
+        // One value is whole at every moment.
+        self.renewal.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    references
 }
 
-fn token_keys(files: &FilesVolume) -> Vec<TokenKey> {
-    let key = |source: &FileSource| match source {
-        FileSource::Token { audience, expiration_seconds, .. } => {
-            Some(TokenKey { audience: audience.clone(), expiration_seconds: *expiration_seconds })
-        }
-        _ => None,
-    };
-    files.sources.iter().filter_map(key).collect()
+/// Whether nothing that volumes are made from differs between two states of a pod.
+fn is_same(a: &Pod, b: &Pod) -> bool {
+    let (a, b) = (a.object(), b.object());
+    Arc::ptr_eq(a, b)
+        || (a.metadata.labels == b.metadata.labels
+            && a.metadata.annotations == b.metadata.annotations
+            && a.spec == b.spec)
+}
+
+/// Whether `a` is surely a later state than `b` of the same pod. Resource versions count upwards
+/// (API contract since v1.35); a static pod has none and never changes.
+fn is_newer(a: &Pod, b: &Pod) -> bool {
+    let version =
+        |pod: &Pod| pod.object().metadata.resource_version.as_deref()?.parse::<u64>().ok();
+    matches!((version(a), version(b)), (Some(a), Some(b)) if a > b)
 }
 
 /// Runs file operations on a thread that may block.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, VolumeError> + Send + 'static,
 ) -> Result<T, VolumeError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| VolumeError::Cancelled)?

@@ -30,8 +30,10 @@ pub type Payload = BTreeMap<String, PayloadFile>;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
-    #[error("references non-existent {kind} key: {key}")]
-    KeyMissing { kind: &'static str, key: String },
+    #[error("configmap references non-existent config key: {0}")]
+    ConfigMapKey(String),
+    #[error("references non-existent secret key: {0}")]
+    SecretKey(String),
 }
 
 /// The files of a ConfigMap: those of `items`, or every key under its own name. With `optional`,
@@ -47,7 +49,7 @@ pub fn config_map_payload(
     let keys = map.data.iter().flatten().map(|(key, _)| key.as_str());
     let keys = keys.chain(map.binary_data.iter().flatten().map(|(key, _)| key.as_str()));
     let get = |key: &str| text(key).or_else(|| binary(key)).map(<[u8]>::to_vec);
-    select("config", Selection { items, mode, optional }, keys, get)
+    select(Selection { items, mode, optional }, keys, get).map_err(PayloadError::ConfigMapKey)
 }
 
 /// The same for a Secret.
@@ -59,7 +61,7 @@ pub fn secret_payload(
 ) -> Result<Payload, PayloadError> {
     let keys = secret.entries().map(|(key, _)| key);
     let get = |key: &str| secret.get(key).map(<[u8]>::to_vec);
-    select("secret", Selection { items, mode, optional }, keys, get)
+    select(Selection { items, mode, optional }, keys, get).map_err(PayloadError::SecretKey)
 }
 
 struct Selection<'a> {
@@ -68,12 +70,12 @@ struct Selection<'a> {
     optional: bool,
 }
 
+/// The chosen files, or the first key that is missing.
 fn select<'k>(
-    kind: &'static str,
     wanted: Selection<'_>,
     keys: impl Iterator<Item = &'k str>,
     get: impl Fn(&str) -> Option<Vec<u8>>,
-) -> Result<Payload, PayloadError> {
+) -> Result<Payload, String> {
     let mut payload = Payload::new();
     if wanted.items.is_empty() {
         for key in keys {
@@ -90,7 +92,7 @@ fn select<'k>(
                 payload.insert(item.path.clone(), file(bytes, mode));
             }
             None if wanted.optional => {}
-            None => return Err(PayloadError::KeyMissing { kind, key: item.key.clone() }),
+            None => return Err(item.key.clone()),
         }
     }
     Ok(payload)

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1 as api;
 
 use super::downward_api::downward_payload;
 use super::payload::{Payload, PayloadFile, config_map_payload, file, secret_payload};
-use super::token::{Token, TokenKey};
+use super::token::{Token, TokenError, TokenKey};
 use super::types::SetUpCause;
 use super::wanted::{FileSource, FilesVolume};
 use crate::model::Pod;
@@ -22,7 +22,7 @@ const PRIVATE_TOKEN_MODE: i32 = 0o600;
 #[derive(Clone, Copy, Debug)]
 pub struct SourceContent<'a> {
     pub objects: &'a ObjectSet,
-    pub tokens: &'a BTreeMap<TokenKey, Token>,
+    pub tokens: &'a BTreeMap<TokenKey, Result<Token, TokenError>>,
     pub fields: &'a FieldFacts<'a>,
 }
 
@@ -47,7 +47,8 @@ pub fn ownership(pod: &Pod) -> Ownership {
     Ownership { group: group.and_then(id), user: user.and_then(id) }
 }
 
-/// The files of `volume`. Of two sources that write the same path the later one wins.
+/// The files of `volume`. Of two sources that write the same path the later one wins. Errors name
+/// every source that cannot be had, each cause once.
 pub fn files_payload(
     pod: &Pod,
     volume: &FilesVolume,
@@ -55,10 +56,14 @@ pub fn files_payload(
     owner: Ownership,
 ) -> Result<Payload, SetUpCause> {
     let mut payload = Payload::new();
+    let mut causes: Vec<SetUpCause> = Vec::new();
     for source in &volume.sources {
-        payload.extend(source_payload(pod, source, volume.default_mode, content, owner)?);
+        match source_payload(pod, source, volume.default_mode, content, owner) {
+            Ok(files) => payload.extend(files),
+            Err(cause) => causes.push(cause),
+        }
     }
-    Ok(payload)
+    SetUpCause::of_all(causes).map_or(Ok(payload), Err)
 }
 
 fn source_payload(
@@ -93,7 +98,8 @@ fn source_payload(
         FileSource::Token { audience, expiration_seconds, path } => {
             let key =
                 TokenKey { audience: audience.clone(), expiration_seconds: *expiration_seconds };
-            let token = content.tokens.get(&key).ok_or(super::token::TokenError::Empty)?;
+            let token = content.tokens.get(&key).ok_or(TokenError::Empty)?;
+            let token = token.as_ref().map_err(Clone::clone)?;
             let private = owner != Ownership::default();
             let mode = if private { PRIVATE_TOKEN_MODE } else { mode };
             let written = file(token.value().as_bytes().to_vec(), mode);

@@ -1,5 +1,6 @@
 //! Makes the volumes of one pod on disk. Blocking: runs on a thread for that.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub(super) struct PreparedVolume {
     pub payload: Option<Payload>,
     /// What is behind a claim.
     pub bound: Option<BoundVolume>,
+    /// Where other volumes are mounted into those files.
+    pub mount_points: BTreeSet<String>,
 }
 
 /// Where and as whose the volumes are made.
@@ -82,7 +85,7 @@ impl SetUp {
             },
             VolumeKind::Files(files) => {
                 let payload = volume.payload.as_ref().ok_or(SetUpCause::Unsupported)?;
-                self.files(name, files, payload)
+                self.files(name, files, (payload, &volume.mount_points))
             }
             VolumeKind::Unsupported => Err(SetUpCause::Unsupported),
         }
@@ -98,7 +101,7 @@ impl SetUp {
         &self,
         name: &str,
         files: &FilesVolume,
-        payload: &Payload,
+        (payload, mount_points): (&Payload, &BTreeSet<String>),
     ) -> Result<MountedVolume, SetUpCause> {
         let host_path = self.volume_path(files.plugin, name)?;
         let backing = match files.tmpfs {
@@ -106,7 +109,7 @@ impl SetUp {
             None => Backing::Disk,
         };
         ensure_volume_dir(self.mounter.as_ref(), &host_path, backing, self.group)?;
-        atomic_writer::publish(&host_path, payload, self.group, self.now)?;
+        atomic_writer::publish(&host_path, payload, mount_points, self.group, self.now)?;
         Ok(MountedVolume { host_path, read_only: true, selinux_relabel: true })
     }
 

@@ -1,11 +1,16 @@
 //! Pure. Service account tokens of a pod: what to ask for, and when to ask again.
-//! Source: kubelet v1.36 `token/token_manager.go`.
+//! Source: kubelet v1.36 `token/token_manager.go`. Unlike there, a token that an earlier noded
+//! wrote and that is not due is used on, so that a restart neither rewrites the files of every pod
+//! nor needs the API server.
 
 use std::fmt;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use serde::Deserialize;
 
 use crate::boundary::ApiError;
 use crate::model::Pod;
@@ -13,7 +18,7 @@ use crate::model::Pod;
 /// A token is never used longer than this, whatever its own life (kubelet v1.36).
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Spread of the renewals of many pods (kubelet v1.36).
-const MAX_JITTER_SECONDS: u64 = 10;
+pub(super) const MAX_JITTER_SECONDS: u64 = 10;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
@@ -21,6 +26,8 @@ pub enum TokenError {
     Request(#[source] ApiError),
     #[error("the API server answered a token request without a token")]
     Empty,
+    #[error("token expired and refresh failed")]
+    Expired(#[source] Box<TokenError>),
 }
 
 /// Which token of a pod.
@@ -53,8 +60,47 @@ impl Token {
     pub fn renew_at(&self, pod: &Pod) -> Timestamp {
         let issued_at = self.expires_at - self.lifetime;
         let late = self.expires_at - self.lifetime / 5;
-        late.min(issued_at + MAX_AGE) - jitter(pod)
+        late.min(issued_at + MAX_AGE) - Duration::from_secs(jitter_seconds(pod))
     }
+
+    /// The token in a file that noded wrote for the pod; `None` when the text is no token of this
+    /// pod. Its signature is the API server's business.
+    pub fn read_back(text: &str, pod: &Pod) -> Option<Self> {
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(text.split('.').nth(1)?).ok()?;
+        let claims: Claims = serde_json::from_slice(&claims).ok()?;
+        if claims.bound.pod.uid != pod.uid().as_str() {
+            return None;
+        }
+        let ends = claims.bound.warn_after.unwrap_or(claims.exp);
+        Some(Self {
+            value: text.to_owned(),
+            expires_at: Timestamp::from_second(ends).ok()?,
+            lifetime: Duration::from_secs(u64::try_from(ends.checked_sub(claims.iat)?).ok()?),
+        })
+    }
+}
+
+/// Claims of a service account token, as the API server writes them (v1.36).
+#[derive(Deserialize)]
+struct Claims {
+    exp: i64,
+    iat: i64,
+    #[serde(rename = "kubernetes.io")]
+    bound: BoundClaims,
+}
+
+#[derive(Deserialize)]
+struct BoundClaims {
+    pod: PodClaim,
+    /// When a token ends that the API server made to last longer, for programs that do not read it
+    /// again; whoever renews tokens goes by this.
+    #[serde(rename = "warnafter")]
+    warn_after: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct PodClaim {
+    uid: String,
 }
 
 impl fmt::Debug for Token {
@@ -63,14 +109,14 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Always the same for one pod, spread evenly over pods.
-fn jitter(pod: &Pod) -> Duration {
+/// Up to [`MAX_JITTER_SECONDS`], always the same for one pod, spread evenly over pods.
+pub(super) fn jitter_seconds(pod: &Pod) -> u64 {
     let sum = pod
         .uid()
         .as_str()
         .bytes()
         .fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
-    Duration::from_secs(sum % (MAX_JITTER_SECONDS + 1))
+    sum % (MAX_JITTER_SECONDS + 1)
 }
 
 /// The request for a token that is bound to the pod: it stops to hold when the pod is deleted.

@@ -86,6 +86,9 @@ pub enum SetUpCause {
     BadName,
     #[error("a file operation was cut off")]
     Cancelled,
+    /// At least two; each with its own causes.
+    #[error("[{}]", .0.join(", "))]
+    Several(Vec<String>),
 }
 
 impl From<ClaimFailure> for SetUpCause {
@@ -116,6 +119,25 @@ impl SetUpCause {
         match self {
             Self::Bound(error) => error.step(),
             _ => "MountVolume.SetUp failed",
+        }
+    }
+
+    /// All of `causes` as one, each text once, as the kubelet aggregates errors; `None` when there
+    /// are none.
+    pub(super) fn of_all(mut causes: Vec<Self>) -> Option<Self> {
+        if causes.len() <= 1 {
+            return causes.pop();
+        }
+        let mut texts: Vec<String> = Vec::new();
+        for cause in &causes {
+            let text = Causes(cause).to_string();
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        match texts.len() {
+            1 => causes.pop(),
+            _ => Some(Self::Several(texts)),
         }
     }
 }

@@ -4,6 +4,7 @@ mod admission;
 mod certificates;
 mod cgroups;
 mod changes;
+mod content;
 mod cut_streams;
 mod debian;
 mod endpoints;
@@ -46,7 +47,9 @@ mod stats;
 mod stuck_pods;
 mod sub_paths;
 mod termination;
+mod tokens;
 mod user_namespaces;
+mod volume_kills;
 mod volume_safety;
 
 use std::process::ExitCode;
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         cgroups::tests(),
         certificates::tests(),
         changes::tests(),
+        content::tests(),
         cut_streams::tests(),
         debian::tests(),
         endpoints::tests(),
@@ -104,7 +108,9 @@ fn main() -> ExitCode {
         stuck_pods::tests(),
         sub_paths::tests(),
         termination::tests(),
+        tokens::tests(),
         user_namespaces::tests(),
+        volume_kills::tests(),
         volume_safety::tests(),
     ];
     integration::runner::run(tests.concat())

@@ -126,7 +126,8 @@ impl ObjectsApi for KubeApi {
         service_account: &str,
         request: &TokenRequest,
     ) -> Result<TokenRequest, ApiError> {
-        let subject = format!("token of service account {namespace}/{service_account}");
+        // As the server names it when there is no such account.
+        let subject = format!("serviceaccounts {service_account:?}");
         let text = encode(&subject, request)?;
         let mut pauses = LAG_PAUSES.iter();
         loop {

@@ -84,6 +84,12 @@ impl Beneath {
         Ok(made)
     }
 
+    /// Makes the directory at `path` and its parents where they are missing; those that are there
+    /// are left as they are.
+    pub fn make_directories(&self, path: &Path, access: Access) -> io::Result<()> {
+        self.make_parents(&path.join("inside"), access)
+    }
+
     /// Makes the parents of `path` that are missing.
     fn make_parents(&self, path: &Path, access: Access) -> io::Result<()> {
         let Some(parent) = path.parent() else { return Ok(()) };

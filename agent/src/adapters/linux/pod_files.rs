@@ -47,6 +47,11 @@ pub fn path_kind(path: &Path) -> io::Result<Option<PathKind>> {
     }))
 }
 
+/// Whether something is there, a link included.
+pub fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
 /// The path without links in it, as the mount table spells it; as it is when it does not exist.
 pub fn canonical(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())

@@ -2,7 +2,7 @@ use super::*;
 use crate::podexec::fixtures::pod;
 use crate::testing::fake_api::FakeApi;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::broadcast::error::TryRecvError;
 
 fn config_map(name: &str, value: &str) -> api::ConfigMap {
     let object = json!({"metadata": {"namespace": "ns", "name": name}, "data": {"k": value}});
@@ -36,7 +36,7 @@ fn runtime_class(handler: &str) -> RuntimeClass {
     serde_json::from_value(json!({"metadata": {"name": "other"}, "handler": handler})).unwrap()
 }
 
-fn start(api: &FakeApi) -> (ObjectsHandle, mpsc::Receiver<PodUid>) {
+fn start(api: &FakeApi) -> (ObjectsHandle, broadcast::Receiver<PodUid>) {
     let (handle, task, changes) = new(Arc::new(api.clone()));
     tokio::spawn(task.run());
     (handle, changes)
@@ -184,8 +184,45 @@ async fn runtime_class_that_appears_is_told_to_its_pods() {
     assert_eq!(missing.to_string(), "runtimeclass.node.k8s.io \"other\" not found");
 
     api.put_runtime_class(runtime_class("handler"));
-    assert_eq!(changes.recv().await, Some("uid-1".into()));
+    assert_eq!(changes.recv().await, Ok("uid-1".into()));
     assert_eq!(objects.runtime_class("other").await.unwrap().handler, "handler");
     assert_eq!(count(&api, "watch_runtime_class other"), 1);
     assert_eq!(changes.try_recv(), Err(TryRecvError::Empty));
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_node_watches_each_object_once() {
+    let api = FakeApi::new("n1");
+    let (objects, _changes) = start(&api);
+    let maps = || (0..10).map(|number| format!("cm-{number}"));
+    let secrets = || (0..10).map(|number| format!("s-{number}"));
+    for name in maps() {
+        api.put_config_map(config_map(&name, "1"));
+    }
+    for name in secrets() {
+        let mut object = secret(b"1");
+        object.metadata.name = Some(name);
+        api.put_secret(object);
+    }
+    let volumes: Vec<Value> = maps()
+        .map(|name| json!({"name": name, "configMap": {"name": name}}))
+        .chain(secrets().map(|name| json!({"name": name, "secret": {"secretName": name}})))
+        .collect();
+    let mounts: Vec<Value> =
+        volumes.iter().map(|v| json!({"name": v["name"], "mountPath": "/v"})).collect();
+    for number in 0..110 {
+        let user = pod(json!({"metadata": {"uid": format!("u{number}")}, "spec": {
+            "containers": [{"name": "main", "volumeMounts": mounts}], "volumes": volumes}}));
+        // Once when its volumes are made, again when it changes.
+        for _ in 0..2 {
+            objects.register(&user).await;
+            let found = objects.fetch("ns", &super::super::pod_references(&user)).await.unwrap();
+            assert_eq!((found.config_maps.len(), found.secrets.len()), (10, 10));
+        }
+    }
+    let mut watches = api.calls();
+    assert_eq!(watches.len(), 20, "{watches:?}");
+    watches.sort();
+    watches.dedup();
+    assert_eq!(watches.len(), 20);
 }

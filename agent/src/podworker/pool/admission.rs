@@ -17,7 +17,6 @@ use crate::model::{Pod, PodSource, PodUid, RuntimePods};
 use crate::node::NodeView;
 use crate::podexec::rejected_event;
 use crate::podsource::DesiredPods;
-use crate::podworker::worker::has_ended;
 use crate::podworker::{Demand, Lifecycle, Wish, WorkerState};
 
 /// What admission works with.
@@ -100,7 +99,7 @@ impl PodPool {
     pub(super) fn admit_and_start(&mut self, pod: Pod, mut demand: Demand, runtime: &RuntimePods) {
         let seen = *self.undecided.seen.entry(pod.uid().clone()).or_insert_with(Instant::now);
         let metrics = self.context.metrics.pods.clone();
-        if demand == Demand::Run && !has_ended(&pod) && !was_admitted(&pod, runtime) {
+        if demand == Demand::Run && !pod.has_ended() && !was_admitted(&pod, runtime) {
             match self.judge(&pod) {
                 Judgement::Start => {}
                 Judgement::Later => return,
@@ -208,7 +207,7 @@ impl PodPool {
         );
         let wish = self.entries.get(uid).map(|entry| entry.wishes.borrow());
         let is_rejected = wish.is_some_and(|wish| matches!(wish.demand, Demand::Reject { .. }));
-        state.pod.as_ref().filter(|pod| takes_room && !is_rejected && !has_ended(pod))
+        state.pod.as_ref().filter(|pod| takes_room && !is_rejected && !pod.has_ended())
     }
 
     fn is_victim(&self, uid: &PodUid) -> bool {

@@ -1,16 +1,21 @@
 //! The fake's ConfigMaps, Secrets, Services, tokens and events.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestStatus};
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{FakeApi, key, merged, name_of};
 use crate::boundary::{ApiError, EnvService, EventSink, ObjectsApi};
+use crate::testing::fake_host::fake_clock_now;
 
 #[async_trait]
 impl ObjectsApi for FakeApi {
@@ -130,12 +135,46 @@ impl ObjectsApi for FakeApi {
     ) -> Result<TokenRequest, ApiError> {
         self.called("request_token", &format!("{namespace}/{service_account}"))?;
         let mut answer = request.clone();
+        let life = self.state().token_life;
+        if let Some(life) = life {
+            self.issue(&mut answer, life);
+            return Ok(answer);
+        }
         answer.status = Some(TokenRequestStatus {
             token: Some(format!("token-of-{namespace}-{service_account}")),
             // Far off, so that no test depends on when it runs.
             expiration_timestamp: Some(Time(jiff::Timestamp::constant(4_102_444_800, 0))),
         });
         Ok(answer)
+    }
+}
+
+impl FakeApi {
+    /// From now on each token is another one and lasts so long by tokio's clock.
+    pub fn limit_tokens(&self, life: Duration) {
+        self.state().token_life = Some(life);
+    }
+
+    /// Fills an answer in, with a token that is bound and dated as a real one.
+    fn issue(&self, answer: &mut TokenRequest, life: Duration) {
+        let issued = fake_clock_now();
+        let ends = issued + life;
+        let number = {
+            let mut state = self.state();
+            state.tokens += 1;
+            state.tokens
+        };
+        let spec = &mut answer.spec;
+        let bound = spec.as_ref().and_then(|spec| spec.bound_object_ref.clone());
+        let uid = bound.and_then(|bound| bound.uid);
+        let claims = json!({"jti": number, "iat": issued.as_second(), "exp": ends.as_second(),
+            "kubernetes.io": {"pod": {"uid": uid}}});
+        let token = format!("h.{}.s", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()));
+        if let Some(spec) = spec {
+            spec.expiration_seconds = i64::try_from(life.as_secs()).ok();
+        }
+        answer.status =
+            Some(TokenRequestStatus { token: Some(token), expiration_timestamp: Some(Time(ends)) });
     }
 }
 

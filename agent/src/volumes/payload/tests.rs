@@ -35,7 +35,7 @@ fn missing_keys_fail_unless_optional() {
     let items = items(json!([{"key": "a", "path": "a"}, {"key": "no", "path": "n"}]));
     let map = config_map();
     let error = config_map_payload(&map, &items, 0o644, false).unwrap_err();
-    assert_eq!(error.to_string(), "references non-existent config key: no");
+    assert_eq!(error.to_string(), "configmap references non-existent config key: no");
     let payload = config_map_payload(&map, &items, 0o644, true).unwrap();
     assert_eq!(shown(&payload), ["a 644 1"]);
     let secret = SecretObject::new(api::Secret::default());

@@ -38,7 +38,7 @@ fn payload_of(sources: Vec<FileSource>, owner: Ownership) -> Result<Payload, Str
         "status": {"token": "T", "expirationTimestamp": "2030-01-01T00:00:00Z"}});
     let answer = serde_json::from_value(answer).unwrap();
     let token = crate::volumes::token::read_token(answer, &key).unwrap();
-    let tokens = BTreeMap::from([(key, token)]);
+    let tokens = BTreeMap::from([(key, Ok(token))]);
     let node = node_facts();
     let fields = FieldFacts::of(&pod, &node.host_ips, node.allocatable);
     let content = SourceContent { objects: &objects, tokens: &tokens, fields: &fields };
@@ -113,4 +113,20 @@ fn later_sources_win() {
     };
     let payload = payload_of(vec![text("metadata.name"), text("metadata.uid")], owner(None, None));
     assert_eq!(shown(&payload.unwrap()), ["f 644 None uid-1"]);
+}
+
+#[test]
+fn every_source_that_cannot_be_had_is_named_once() {
+    let map = |name: &str| FileSource::ConfigMap {
+        name: name.to_owned(),
+        items: vec![],
+        optional: false,
+    };
+    let token = FileSource::Token { audience: None, expiration_seconds: 600, path: "t".to_owned() };
+    let error = payload_of(vec![token, map("a"), map("b"), map("a")], owner(None, None));
+    assert_eq!(
+        error.unwrap_err(),
+        "[the API server answered a token request without a token, \
+         configmap \"a\" not found, configmap \"b\" not found]"
+    );
 }

@@ -20,8 +20,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
 
+mod fresh;
+mod kills;
+
 struct Node {
     root: tempfile::TempDir,
+    desired: watch::Sender<Arc<DesiredPods>>,
     api: FakeApi,
     mounter: Arc<FakeMounter>,
     machine: Arc<FakeMachine>,
@@ -33,7 +37,14 @@ impl Node {
         let api = FakeApi::new("n1");
         let root = tempfile::tempdir().unwrap();
         let view = watch::Sender::new(NodeView::unknown("n1"));
-        Self { root, api, mounter: Arc::default(), machine: Arc::default(), view }
+        let desired = watch::Sender::default();
+        Self { root, desired, view, api, mounter: Arc::default(), machine: Arc::default() }
+    }
+
+    /// Makes these the pods that the node is to run.
+    fn want(&self, pods: &[&Pod]) {
+        let pods = pods.iter().map(|pod| (pod.uid().clone(), (*pod).clone())).collect();
+        self.desired.send_replace(Arc::new(DesiredPods { pods, ..Default::default() }));
     }
 
     /// Events that are written to the API at once.
@@ -49,7 +60,7 @@ impl Node {
         let (objects, objects_task, changed) = objects::new(Arc::new(self.api.clone()));
         tokio::spawn(objects_task.run());
         let (volumes, task) = new(self.deps(objects), changed);
-        tokio::spawn(task.run());
+        tokio::spawn(task.run(self.desired.subscribe()));
         volumes
     }
 
@@ -176,24 +187,24 @@ async fn failed_volume_is_named_and_tried_again() {
     let node = Node::new();
     let volumes = node.start();
     let pod = pod_with("uid-1", &[kube_api_access(), json!({"name": "cache", "emptyDir": {}})]);
+    node.api.fail_next("request_token", ApiError::Unavailable("down".to_owned()));
     let error = volumes.ensure_mounted(&pod).await.unwrap_err();
     assert_eq!(error.to_string(), "cannot set up volumes \"access\"");
+    assert_eq!(
+        error.event_messages(),
+        ["MountVolume.SetUp failed for volume \"access\" : [failed to fetch token: \
+          API server is unavailable: down, configmap \"kube-root-ca.crt\" not found]"]
+    );
+    assert!(node.volume("empty-dir", "cache").is_dir());
+    let error = volumes.ensure_mounted(&pod).await.unwrap_err();
     assert_eq!(
         error.event_messages(),
         [
             "MountVolume.SetUp failed for volume \"access\" : configmap \"kube-root-ca.crt\" not found"
         ]
     );
-    assert!(node.volume("empty-dir", "cache").is_dir());
     node.put_root_ca("CA");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    node.api.fail_next("request_token", ApiError::Unavailable("down".to_owned()));
-    let error = volumes.ensure_mounted(&pod).await.unwrap_err();
-    assert_eq!(
-        error.event_messages(),
-        ["MountVolume.SetUp failed for volume \"access\" : failed to fetch token: \
-          API server is unavailable: down"]
-    );
     volumes.ensure_mounted(&pod).await.unwrap();
 }
 
@@ -229,6 +240,7 @@ async fn token_is_renewed_in_time_and_kept_while_renewal_fails() {
     tokio::time::sleep(REFRESH).await;
     assert_eq!(node.count("request_token"), 2);
     assert_eq!(read(node.volume("projected", "access").join("token")), "token-of-ns-app");
+    node.machine.set_now(expiry - Duration::from_secs(640));
     tokio::time::sleep(REFRESH).await;
     assert_eq!(node.count("request_token"), 3);
 }

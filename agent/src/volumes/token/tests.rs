@@ -56,3 +56,33 @@ fn debug_output_shows_no_token() {
     let text = format!("{:?}", token(600, Timestamp::UNIX_EPOCH));
     assert_eq!(text, "Token { expires_at: 1970-01-01T00:00:00Z, .. }");
 }
+
+#[test]
+fn token_on_disk_is_read_back_for_its_pod_only() {
+    let text = |claims: serde_json::Value| {
+        format!("head.{}.signature", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()))
+    };
+    let issued: i64 = 1_767_312_000;
+    let claims = |uid: &str, warn_after: Option<i64>| {
+        json!({"aud": ["x"], "iat": issued, "exp": issued + 31_536_000, "kubernetes.io": {
+            "namespace": "ns", "pod": {"name": "web-0", "uid": uid}, "warnafter": warn_after}})
+    };
+    let pod = pod(json!({}));
+    // warnafter, life in seconds
+    for (warn_after, life) in [(Some(issued + 3607), 3607), (None, 31_536_000)] {
+        let text = text(claims("uid-1", warn_after));
+        let token = Token::read_back(&text, &pod).unwrap();
+        assert_eq!(token.value(), text);
+        assert_eq!(token.expires_at, Timestamp::from_second(issued + life).unwrap());
+        assert_eq!(token.lifetime.as_secs(), u64::try_from(life).unwrap());
+    }
+    for bad in [
+        text(claims("uid-2", None)),
+        text(json!({"iat": issued, "exp": issued + 600})),
+        "no-token".to_owned(),
+        "a.b.c".to_owned(),
+        String::new(),
+    ] {
+        assert_eq!(Token::read_back(&bad, &pod), None, "{bad}");
+    }
+}

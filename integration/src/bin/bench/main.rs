@@ -1,8 +1,8 @@
 //! Measures noded, the upstream kubelet and kube-proxy, and a client that only makes the same CRI
 //! calls, one after the other on equal nodes of one cluster.
 //!
-//! Started by `scripts/bench`. `pod-start` measures how long pods take to be Ready, `pod-density` a
-//! node that is filled and emptied at once, `idle` what an agent costs while nothing happens,
+//! Started by `scripts/bench`. `pod-start` measures how long pods take to be Ready, `pod-volumes`
+//! what their volumes add to that, `pod-density` a node that is filled and emptied at once, `idle` what an agent costs while nothing happens,
 //! `logs` reading a large log and following many, `proxy` the rules of Services beside the upstream kube-proxy.
 //! `--quick` makes a short run, to see that it works; `pod-density` takes `--pods N` too.
 
@@ -13,6 +13,7 @@ mod idle;
 mod logs;
 mod pod_density;
 mod pod_start;
+mod pod_volumes;
 mod proxy;
 mod subject;
 mod table;
@@ -67,12 +68,13 @@ async fn work(run: &Run) -> Result<()> {
     let extent = if quick { Extent::Quick } else { Extent::Whole };
     match arguments.first().map(String::as_str) {
         Some("pod-start") => pod_start::run(run, extent).await,
+        Some("pod-volumes") => pod_volumes::run(run, extent).await,
         Some("pod-density") => {
             pod_density::run(run, pods(&arguments)?.unwrap_or(extent.pods())).await
         }
         Some("idle") => idle::run(run, extent).await,
         Some("logs") => logs::run(run, extent).await,
         Some("proxy") => proxy::run(run, &arguments[1..]).await,
-        _ => bail!("say what to measure: pod-start, pod-density, idle, logs or proxy"),
+        _ => bail!("say what to measure: pod-start, pod-volumes, pod-density, idle, logs or proxy"),
     }
 }
