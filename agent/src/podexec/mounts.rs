@@ -117,8 +117,8 @@ fn volume_mount(
     };
     let volume = shown.volumes.get(&mount.name).ok_or_else(missing)?;
     let host_path = match shown.bound {
+        _ if shown.part.is_empty() => volume.host_path.as_path(),
         Some(bound) => bound,
-        None if shown.part.is_empty() => volume.host_path.as_path(),
         // Never all of a volume in place of a part.
         None => return Err(missing()),
     };
