@@ -13,7 +13,7 @@ use crate::boundary::{
 use crate::config::Limits;
 use crate::config::resolve::{Surroundings, resolve};
 use crate::events::EventsTask;
-use crate::model::RuntimeFeatures;
+use crate::model::{HandlerFeatures, RuntimeFeatures};
 use crate::testing::fake_api::FakeApi;
 use crate::testing::fake_host::FakeMachine;
 
@@ -32,7 +32,10 @@ fn runtime_status(network: bool) -> Result<RuntimeStatus, RuntimeError> {
     Ok(RuntimeStatus {
         runtime: condition(true),
         network: condition(network),
-        features: RuntimeFeatures::default(),
+        features: RuntimeFeatures {
+            handlers: [("runc".to_owned(), HandlerFeatures::default())].into(),
+            supplemental_groups_policy: None,
+        },
     })
 }
 
@@ -175,7 +178,8 @@ async fn new_node_is_registered_and_ready_within_a_second() {
     let status = world.status();
     assert_eq!(status["nodeInfo"]["containerRuntimeVersion"], "containerd://2.1.4");
     assert_eq!(status["addresses"][0]["address"], "192.0.2.10");
-    assert_eq!(status["runtimeHandlers"], json!([{"name": "runc"}]));
+    let features = json!({"recursiveReadOnlyMounts": false, "userNamespaces": false});
+    assert_eq!(status["runtimeHandlers"], json!([{"name": "runc", "features": features}]));
     let view = world.view.borrow().clone();
     assert_eq!(view.labels()["kubernetes.io/hostname"], "node-1");
     assert_eq!((view.runtime_problem, view.network_problem), (None, None));
