@@ -27,9 +27,6 @@ const MAX_NAME: usize = 255;
 /// Everyone may read a generation's directories; which files they may read the files say.
 const DIR_MODE: u32 = 0o755;
 
-/// Everyone may pass a directory that something else is mounted on.
-const MOUNT_POINT: Access = Access { mode: DIR_MODE, user: None, group: None };
-
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     #[error("invalid path: {problem}: {path:?}")]
@@ -64,7 +61,11 @@ pub fn publish(
     let payload = clean(payload)?;
     let dir = Beneath::open(volume).map_err(failed("open", "the directory"))?;
     for path in mount_points {
-        dir.make_directories(Path::new(path), MOUNT_POINT).map_err(failed("create", path))?;
+        match dir.make_directories(Path::new(path), DIR_MODE) {
+            // The mount came up after the files, one of which is in its way.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP)) => {}
+            made => made.map_err(failed("create", path))?,
+        }
     }
     let old = current_generation(&dir)?;
     let current = match old.filter(|old| holds(&dir, old, &payload)) {

@@ -17,7 +17,7 @@ use nix::fcntl::{
     AT_FDCWD, OFlag, OpenHow, RenameFlags, ResolveFlag, openat, openat2, readlinkat, renameat,
     renameat2,
 };
-use nix::sys::stat::{Mode, fchmod, mkdirat};
+use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, fchown, symlinkat};
 
 use removal::Unlinked;
@@ -84,10 +84,25 @@ impl Beneath {
         Ok(made)
     }
 
-    /// Makes the directory at `path` and its parents where they are missing; those that are there
-    /// are left as they are.
-    pub fn make_directories(&self, path: &Path, access: Access) -> io::Result<()> {
-        self.make_parents(&path.join("inside"), access)
+    /// Makes the directory at `path` and its parents, all with exactly these permission bits, also
+    /// those that are there already: an earlier call may have been cut short.
+    pub fn make_directories(&self, path: &Path, mode: u32) -> io::Result<()> {
+        let mode = Mode::from_bits_truncate(mode);
+        let mut at: Option<Self> = None;
+        for component in path.components() {
+            let above = at.as_ref().unwrap_or(self);
+            match mkdirat(&above.0, component.as_os_str(), mode) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let made = above.directory(Path::new(component.as_os_str()))?;
+            let found = Mode::from_bits_truncate(fstat(&made.0)?.st_mode);
+            if found != mode {
+                fchmod(&made.0, mode)?;
+            }
+            at = Some(made);
+        }
+        Ok(())
     }
 
     /// Makes the parents of `path` that are missing.

@@ -225,10 +225,10 @@ impl Ground {
         }
         block_on(carry_out(&self.place, work));
         match work {
-            Work::Mount => assert_eq!(snapshot(&self.place), self.whole[0]),
+            Work::Mount => self.expect_whole(0, kills),
             Work::Update => {
                 self.expect_sentinels();
-                assert_eq!(snapshot(&self.place), self.whole[1]);
+                self.expect_whole(1, kills);
             }
             Work::Release => {
                 let file = self.place.join("host/made/file");
@@ -236,6 +236,11 @@ impl Ground {
             }
         }
         self.finish();
+    }
+
+    fn expect_whole(&self, version: usize, kills: &[usize]) {
+        let differences = self.whole[version].differences(&snapshot(&self.place));
+        assert!(differences.is_empty(), "killed at {kills:?}: {differences:#?}");
     }
 
     /// A reader sees all of the old files or all of the new ones.

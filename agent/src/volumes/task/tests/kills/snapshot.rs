@@ -15,6 +15,21 @@ pub struct Snapshot {
     pub files: Vec<String>,
 }
 
+impl Snapshot {
+    /// Lines that only one of the two has.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let one = |mark: char, a: &[String], b: &[String]| {
+            let only = a.iter().filter(|line| !b.contains(line));
+            only.map(|line| format!("{mark} {line}")).collect::<Vec<_>>()
+        };
+        let files = [one('-', &self.files, &other.files), one('+', &other.files, &self.files)];
+        let mounts = [one('-', &self.mounts, &other.mounts), one('+', &other.mounts, &self.mounts)];
+        let counts = format!("{} mounts", other.mounts.len());
+        let more = (self.mounts.len() != other.mounts.len()).then_some(counts);
+        files.concat().into_iter().chain(mounts.concat()).chain(more).collect()
+    }
+}
+
 /// Everything below `place`; the names of generations are made equal.
 pub fn snapshot(place: &Path) -> Snapshot {
     let mut mounts: Vec<String> = LinuxMounter
