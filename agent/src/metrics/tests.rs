@@ -161,6 +161,7 @@ fn every_metric_has_the_kubelets_name_type_and_labels() {
         process_virtual_memory_bytes gauge
         rest_client_request_duration_seconds histogram {host,verb}
         rest_client_requests_total counter {code,host,method}
+        storage_operation_duration_seconds histogram {migrated,operation_name,status,volume_plugin}
     "#]]
     .assert_eq(&families(&fed().page(&counts, now())));
 }

@@ -43,6 +43,7 @@ fn whole_tree_is_handed_over_and_links_lead_nowhere() {
     fs::create_dir_all(at("a/b")).unwrap();
     fs::write(at("a/b/file"), "x").unwrap();
     fs::write(at("program"), "x").unwrap();
+    set_mode(top.path(), 0o700);
     set_mode(&at("a"), 0o700);
     set_mode(&at("a/b/file"), 0o600);
     set_mode(&at("program"), 0o6711);
