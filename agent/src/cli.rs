@@ -16,6 +16,8 @@ mod shown;
 #[cfg(test)]
 mod tests;
 
+use crate::config::resolve::KUBELET_VERSION;
+
 pub use seeing::{Asked, Output, SeeArguments, SettingFlags};
 
 /// How the text of a flag becomes the value of its field.
@@ -195,7 +197,7 @@ pub enum Invocation {
 /// implied. The error is one text to print, with the usage.
 pub fn parse(program: &str, arguments: &[String]) -> Result<Invocation, String> {
     let as_kubelet = program.rsplit('/').next() == Some("kubelet");
-    let command = if as_kubelet { run_command("kubelet") } else { noded_command() };
+    let command = if as_kubelet { kubelet_command() } else { noded_command() };
     let name = if as_kubelet { "kubelet" } else { "noded" };
     let line = std::iter::once(name.to_owned()).chain(arguments.iter().map(|text| go_style(text)));
     match command.try_get_matches_from(line) {
@@ -220,12 +222,20 @@ fn go_style(argument: &str) -> String {
     value.map_or_else(|| format!("--{name}"), |value| format!("--{name}={value}"))
 }
 
-fn noded_command() -> Command {
+/// The whole command line, for the manual page and the completion of shells.
+#[must_use]
+pub fn noded_command() -> Command {
     Command::new("noded")
         .about("Makes this machine a Kubernetes node: pods through containerd, Services through iptables")
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand(run_command("run"))
         .subcommands(seeing::commands())
+}
+
+/// The daemon under the kubelet's name. kubeadm reads the version from a line in the kubelet's
+/// words (Kubernetes v1.36, `cmd/kubeadm/app/preflight/utils.go`).
+fn kubelet_command() -> Command {
+    run_command("kubelet").display_name("Kubernetes").version(KUBELET_VERSION)
 }
 
 fn run_command(name: &'static str) -> Command {

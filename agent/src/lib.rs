@@ -37,6 +37,7 @@ pub mod events;
 pub mod exit;
 pub mod gc;
 pub mod images;
+pub mod liveness;
 pub mod metrics;
 pub mod model;
 pub mod node;

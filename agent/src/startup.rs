@@ -19,13 +19,16 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
+use kubelet::Told;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::adapters::kube::{ConnectError, KubeApi, Kubeconfig};
-use crate::adapters::linux::allocator;
+use crate::adapters::linux::{Systemd, allocator};
+use crate::boundary::Supervisor;
 use crate::cli::{Parts, RunArguments};
 use crate::exit::{ExitReason, Fatal};
+use crate::liveness::{Liveness, ServiceTask, WatchdogTask};
 use crate::status::Readiness;
 use crate::telemetry::{Causes, LogVerbosity};
 
@@ -67,18 +70,29 @@ async fn daemon(arguments: RunArguments, verbosity: LogVerbosity) -> anyhow::Res
     }
     tracing::info!(node = config.node_name, version = env!("CARGO_PKG_VERSION"), "starting");
     let readiness = Readiness::default();
-    let identity = match arguments.parts {
+    let liveness = Liveness::default();
+    // The first task, because a start may take as long as it likes and is no hang.
+    let watchdog = WatchdogTask::new(Arc::new(Systemd), liveness.clone());
+    spawn(&mut tasks, "watchdog", watchdog.run());
+    let started = match arguments.parts {
         Parts::ProxyOnly => None,
         _ => {
-            let told = (readiness.clone(), verbosity);
-            kubelet::start(&config, &arguments, told, &mut tasks).await?
+            let told = Told { readiness: readiness.clone(), verbosity, liveness };
+            Some(kubelet::start(&config, &arguments, told, &mut tasks).await?)
         }
     };
+    let (identity, facts) = started.map_or((None, None), |it| (it.identity, Some(it.facts)));
     if arguments.parts != Parts::KubeletOnly && !is_standalone(&arguments) {
         proxy::start(&arguments, &config, &readiness, identity, &mut tasks).await?;
     }
     spawn(&mut tasks, "memory trim", trim_memory());
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    match facts {
+        Some(facts) => {
+            let service = ServiceTask::new(Arc::new(Systemd), facts);
+            spawn(&mut tasks, "service state", service.run());
+        }
+        None => Systemd.ready(),
+    }
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let ended = tokio::select! {
@@ -86,7 +100,7 @@ async fn daemon(arguments: RunArguments, verbosity: LogVerbosity) -> anyhow::Res
         _ = interrupt.recv() => None,
         ended = tasks.join_next() => ended,
     };
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    Systemd.stopping();
     match ended {
         None => {
             tracing::info!("stopping; pods keep running");

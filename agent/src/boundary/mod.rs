@@ -18,6 +18,7 @@ mod manifests;
 mod mounter;
 mod runtime;
 mod streaming;
+mod supervisor;
 mod usage;
 
 pub use authn_api::{AuthnApi, BearerToken};
@@ -44,6 +45,7 @@ pub use streaming::{
     ContainerStreams, Duplex, ExecOutput, Streaming, StreamingServer, StreamingServerError,
     UpgradeAnswer, UpgradeCall,
 };
+pub use supervisor::Supervisor;
 pub use usage::{
     CgroupDetail, CgroupUsage, CpuDetail, CpuTopology, CpuUsage, Detail, DeviceIo, DiskUsage,
     FsUsage, InterfaceUsage, LayerUsage, MemoryDetail, MemoryUsage, NetworkUsage, PidsUsage,

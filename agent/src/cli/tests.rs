@@ -32,6 +32,14 @@ fn go_habits_are_understood() {
 }
 
 #[test]
+fn version_under_the_name_of_the_kubelet_is_in_its_words() {
+    let Ok(Invocation::Print(text)) = parse_line("kubelet --version") else { panic!("no text") };
+    assert_eq!(text.trim(), "Kubernetes v1.36.3");
+    let Ok(Invocation::Print(text)) = parse_line("noded --version") else { panic!("no text") };
+    assert!(text.starts_with("noded "), "{text}");
+}
+
+#[test]
 fn kubelet_by_name_needs_no_subcommand() {
     let run = run("/usr/bin/kubelet --config=/c --kubeconfig=/k --cert-dir=/p --v=2");
     assert_eq!(run.cert_dir, Some("/p".into()));

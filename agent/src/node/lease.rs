@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::jitter;
 use super::view::NodeView;
 use crate::boundary::{ApiError, Machine, NodesApi};
+use crate::liveness::Pulse;
 
 /// The namespace of all node leases.
 const NAMESPACE: &str = "kube-node-lease";
@@ -38,6 +39,7 @@ pub struct LeaseTask {
     /// As the server last had it.
     latest: Option<Lease>,
     failing: bool,
+    pulse: Pulse,
 }
 
 impl LeaseTask {
@@ -49,7 +51,23 @@ impl LeaseTask {
         duration: Duration,
     ) -> Self {
         let node_name = view.borrow().name.clone();
-        Self { api, machine, view, node_name, duration, latest: None, failing: false }
+        Self {
+            api,
+            machine,
+            view,
+            node_name,
+            duration,
+            latest: None,
+            failing: false,
+            pulse: Pulse::default(),
+        }
+    }
+
+    /// Gives a sign of life with every try to renew, whether it works or not.
+    #[must_use]
+    pub fn with_pulse(mut self, pulse: Pulse) -> Self {
+        self.pulse = pulse;
+        self
     }
 
     /// Renews for ever.
@@ -79,6 +97,7 @@ impl LeaseTask {
     async fn replace(&mut self, latest: Lease) -> Result<(), ApiError> {
         let mut last_error = None;
         for _ in 0..TRIES {
+            self.pulse.beat();
             match self.api.replace_lease(&self.renewed(latest.clone())).await {
                 Ok(stored) => {
                     self.latest = Some(stored);
@@ -97,6 +116,7 @@ impl LeaseTask {
     async fn ensure(&mut self) {
         let mut wait = FIRST_WAIT;
         loop {
+            self.pulse.beat();
             match self.read_or_create().await {
                 Ok(()) => return self.report_success(),
                 Err(error) => self.report_failure(&error),

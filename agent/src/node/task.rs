@@ -14,6 +14,7 @@ use super::view::NodeView;
 use crate::boundary::{ImageService, Machine, NodesApi, RuntimeError, RuntimeFacts};
 use crate::config::AgentConfig;
 use crate::events::EventsHandle;
+use crate::liveness::Pulse;
 use crate::reason::node_event;
 
 /// Status rounds are spread by so much (kubelet v1.36).
@@ -47,6 +48,7 @@ pub struct NodeTask {
     parts: Arc<NodeParts>,
     view: Arc<watch::Sender<NodeView>>,
     report: watch::Sender<RuntimeReport>,
+    pulse: Pulse,
 }
 
 impl NodeTask {
@@ -54,7 +56,15 @@ impl NodeTask {
     pub fn new(parts: NodeParts) -> (watch::Receiver<NodeView>, Self) {
         let (view, receiver) = watch::channel(NodeView::unknown(&parts.config.node_name));
         let (report, _) = watch::channel(RuntimeReport::default());
-        (receiver, Self { parts: Arc::new(parts), view: Arc::new(view), report })
+        let pulse = Pulse::default();
+        (receiver, Self { parts: Arc::new(parts), view: Arc::new(view), report, pulse })
+    }
+
+    /// Gives a sign of life with every status round, whether the API server takes it or not.
+    #[must_use]
+    pub fn with_pulse(mut self, pulse: Pulse) -> Self {
+        self.pulse = pulse;
+        self
     }
 
     /// Works for ever. The parts run side by side, so that a slow API server does not keep the view
@@ -124,6 +134,7 @@ impl NodeTask {
         let interval = self.parts.config.cadence.node_status_update;
         let mut pleg_lives = true;
         loop {
+            self.pulse.beat();
             let before =
                 (report.borrow_and_update().problems(None), pleg.borrow_and_update().clone());
             match &self.parts.api {

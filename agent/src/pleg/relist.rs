@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::diff::{changed_pods, listed_state};
 use crate::adapters::cri::RuntimeWake;
 use crate::boundary::{Containers, ListedContainer, ListedSandbox, RuntimeError, Sandboxes};
+use crate::liveness::Pulse;
 use crate::metrics::PlegMetrics;
 use crate::model::{
     Container, ContainerId, PodFullName, PodUid, RuntimePod, RuntimePods, Sandbox, SandboxState,
@@ -141,6 +142,7 @@ pub struct PlegTask {
     /// When the last list began.
     list_began: Option<Instant>,
     metrics: PlegMetrics,
+    pulse: Pulse,
 }
 
 /// A list of the whole runtime.
@@ -176,6 +178,7 @@ impl PlegTask {
             list_failed: false,
             list_began: None,
             metrics: PlegMetrics::default(),
+            pulse: Pulse::default(),
         };
         let handle = PlegHandle { requests: sender, cache: cache_reader, health: health_reader };
         (task, handle)
@@ -188,10 +191,18 @@ impl PlegTask {
         self
     }
 
+    /// Gives signs of life, at least one per slow relist, also while the runtime hangs.
+    #[must_use]
+    pub fn with_pulse(mut self, pulse: Pulse) -> Self {
+        self.pulse = pulse;
+        self
+    }
+
     /// Runs until every handle is dropped.
     pub async fn run(mut self) {
         let mut wakes_open = true;
         loop {
+            self.pulse.beat();
             let exit_look = self.expected_exits.values().map(|expected| expected.at).min();
             // All arms are cancel safe: channel receives, joining a set, timers.
             tokio::select! {

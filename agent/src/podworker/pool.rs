@@ -4,6 +4,7 @@ mod admission;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -13,6 +14,7 @@ use super::worker::{Lines, Note, Worker};
 use super::{
     Demand, Lifecycle, Wish, WorkerContext, WorkerOrder, WorkerState, WorkerStates, dispatch,
 };
+use crate::liveness::Pulse;
 use crate::model::{PodFullName, PodUid, RuntimePod, RuntimePods};
 use crate::node::NodeView;
 use crate::podsource::DesiredPods;
@@ -27,6 +29,9 @@ mod tests;
 /// Stages of life on their way from the workers; each has at most one, and the pool takes them at
 /// once.
 const NOTES: usize = 64;
+
+/// How often the pool gives a sign of life when there is nothing to do.
+const IDLE_SIGN: Duration = Duration::from_secs(30);
 
 /// Why the pool stopped.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +64,7 @@ pub struct PodPool {
     tasks: JoinSet<PodUid>,
     note_sender: mpsc::Sender<Note>,
     notes: mpsc::Receiver<Note>,
+    pulse: Pulse,
 }
 
 impl PodPool {
@@ -83,8 +89,16 @@ impl PodPool {
             tasks: JoinSet::new(),
             note_sender,
             notes,
+            pulse: Pulse::default(),
         };
         (pool, reader)
+    }
+
+    /// Gives signs of life, at least one every 30 s.
+    #[must_use]
+    pub fn with_pulse(mut self, pulse: Pulse) -> Self {
+        self.pulse = pulse;
+        self
     }
 
     /// Runs until an input or a worker ends that should not. Nothing is done before the runtime
@@ -99,8 +113,10 @@ impl PodPool {
             if due {
                 self.dispatch();
             }
-            // All arms are cancel safe: watches, a channel receive, joining a set.
+            self.pulse.beat();
+            // All arms are cancel safe: watches, a channel receive, joining a set, a timer.
             due = tokio::select! {
+                () = tokio::time::sleep(IDLE_SIGN), if self.pulse.is_watched() => false,
                 changed = self.desired.changed() => match changed {
                     Ok(()) => true,
                     Err(_) => return PoolEnded::InputEnded("sources of pods"),

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sd_notify::NotifyState;
 use tokio::sync::watch;
 
 use super::{Tasks, connect, spawn, spawn_with_end};
 use crate::adapters::kube::{Identity, KubeApi, Kubeconfig};
-use crate::adapters::linux::LinuxMachine;
 use crate::adapters::linux::credential_files::CredentialFiles;
+use crate::adapters::linux::{LinuxMachine, Systemd};
 use crate::boundary::{CsrApi, Machine};
 use crate::certificates::{
     Bootstrap, CertificateParts, CertificateTask, ConnectBootstrap, Purpose, Renewal, Sources,
@@ -207,7 +206,7 @@ async fn obtain(order: &Bootstrap, bootstrap: &Path, machine: &LinuxMachine) -> 
 /// Keeps a start that waits for a person from being ended by systemd.
 async fn ask_for_patience() -> Infallible {
     loop {
-        let _ = sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(PATIENCE_MICROSECONDS)]);
+        Systemd.extend_start(PATIENCE_MICROSECONDS);
         tokio::time::sleep(PATIENCE_INTERVAL).await;
     }
 }

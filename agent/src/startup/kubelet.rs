@@ -28,6 +28,7 @@ use crate::cm::{CmHandle, CmTask, NodeLimits};
 use crate::config::AgentConfig;
 use crate::events::{EventsHandle, EventsTask};
 use crate::exit::{ExitReason, Fatal};
+use crate::liveness::{Liveness, Pulse, ServiceFacts};
 use crate::metrics::NodeMetrics;
 use crate::model::resources::Resources;
 use crate::node;
@@ -47,6 +48,13 @@ pub(super) mod tests;
 /// How long a runtime may take to answer for the first time. containerd starts within seconds;
 /// after this systemd tries again.
 const RUNTIME_DEADLINE: Duration = Duration::from_secs(120);
+
+/// How old the last sign of life of a loop may become. The longest waits are known: a slow relist
+/// comes every 60 s, the pool gives a sign every 30 s...
+const PLEG_SILENCE: Duration = Duration::from_secs(180);
+const POOL_SILENCE: Duration = Duration::from_secs(90);
+/// ...and a status round makes up to five tries of three calls of 10 s each.
+const HEARTBEAT_SILENCE: Duration = Duration::from_secs(240);
 
 /// Kubernetes version from which on a runtime has to tell its cgroup driver (kubelet v1.36).
 const NEEDS_CGROUP_DRIVER: &str = "1.37.0";
@@ -98,14 +106,27 @@ impl Ground {
     }
 }
 
+/// What the kubelet part tells the others once it runs.
+pub(super) struct Started {
+    /// The node's client certificate; `None` in standalone mode.
+    pub identity: Option<Identity>,
+    pub facts: ServiceFacts,
+}
+
+/// What the kubelet part tells while it runs, and what it is told.
+pub(super) struct Told {
+    pub readiness: Readiness,
+    pub verbosity: LogVerbosity,
+    pub liveness: Liveness,
+}
+
 /// Starts the kubelet part. Fails when the machine, the runtime or the credential do not allow it.
-/// Returns the node's client certificate; `None` in standalone mode.
 pub(super) async fn start(
     config: &Arc<AgentConfig>,
     arguments: &RunArguments,
-    (readiness, verbosity): (Readiness, LogVerbosity),
+    Told { readiness, verbosity, liveness }: Told,
     tasks: &mut Tasks,
-) -> Result<Option<Identity>, Fatal> {
+) -> Result<Started, Fatal> {
     let metrics = node_metrics(config);
     let credential = node_credential(config, arguments, &metrics, tasks).await?;
     if credential.is_none() {
@@ -119,13 +140,20 @@ pub(super) async fn start(
         EventsTask::new(ground.event_sink(), &config.node_name, &config.limits);
     spawn(tasks, "events", events_task.run());
     let cm = start_cgroups(config, &ground, events.clone(), tasks).await?;
-    let pleg = start_pleg(config, &ground, tasks)?;
+    let pleg = start_pleg(config, &ground, liveness.watch("pleg", PLEG_SILENCE), tasks)?;
     start_health(config, &pleg, tasks).await?;
-    let node = start_node(config, &ground, &pleg, events.clone(), tasks);
+    let node = start_node(config, &ground, &pleg, (events.clone(), &liveness), tasks);
     let signed_certificate = signed_certificate::start(config, &ground, &node, tasks);
     let static_sources = static_pods::start(config, &ground.clock(), tasks)?;
+    let facts = ServiceFacts {
+        node: node.clone(),
+        runtime: pleg.subscribe(),
+        registers: credential.is_some(),
+    };
+    let pulse = liveness.watch("pod workers", POOL_SILENCE);
     let pleg_health = pleg.health();
-    let slices = Slices { events, cm, pleg, node, static_sources, user_namespaces, readiness };
+    let slices =
+        Slices { events, cm, pleg, node, static_sources, user_namespaces, readiness, pulse };
     let (pods, volumes) = pods::start(config, &ground, slices, tasks);
     let stats = stats::start(config, &ground, (&pods, volumes), tasks)?;
     let parts = ServerParts {
@@ -139,7 +167,7 @@ pub(super) async fn start(
         verbosity,
     };
     server::start(config, &parts, tasks).await?;
-    Ok(credential.map(|credential| credential.identity))
+    Ok(Started { identity: credential.map(|credential| credential.identity), facts })
 }
 
 /// Directories, kernel settings and this process's own place among the others.
@@ -343,6 +371,7 @@ async fn start_cgroups(
 fn start_pleg(
     config: &AgentConfig,
     ground: &Ground,
+    pulse: Pulse,
     tasks: &mut Tasks,
 ) -> Result<PlegHandle, Fatal> {
     let (wakes, watching) = watch_runtime_events(&config.runtime_endpoint)
@@ -353,7 +382,8 @@ fn start_pleg(
         containers: Arc::new(ground.runtime.clone()),
     };
     let (task, handle) = PlegTask::new(reader, wakes);
-    spawn(tasks, "pleg", task.with_metrics(ground.metrics.pleg.clone()).run());
+    let task = task.with_metrics(ground.metrics.pleg.clone()).with_pulse(pulse);
+    spawn(tasks, "pleg", task.run());
     Ok(handle)
 }
 
@@ -382,7 +412,7 @@ fn start_node(
     config: &Arc<AgentConfig>,
     ground: &Ground,
     pleg: &PlegHandle,
-    events: EventsHandle,
+    (events, liveness): (EventsHandle, &Liveness),
     tasks: &mut Tasks,
 ) -> watch::Receiver<NodeView> {
     let api = ground.api.clone().map(|api| Arc::new(api) as Arc<dyn NodesApi>);
@@ -396,11 +426,14 @@ fn start_node(
         pleg_health: pleg.health(),
         events,
     });
-    spawn(tasks, "node", task.run());
+    let silence = HEARTBEAT_SILENCE + 2 * config.cadence.node_status_update;
+    let pulse = liveness.watch("node status", silence);
+    spawn(tasks, "node", task.with_pulse(pulse).run());
     if let Some(api) = api {
         let duration = config.cadence.lease_duration;
         let lease = LeaseTask::new(api, ground.machine.clone(), view.clone(), duration);
-        spawn(tasks, "lease", lease.run());
+        let pulse = liveness.watch("lease", HEARTBEAT_SILENCE + duration);
+        spawn(tasks, "lease", lease.with_pulse(pulse).run());
     }
     view
 }

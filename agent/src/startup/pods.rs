@@ -17,6 +17,7 @@ use crate::container_logs::{RotationParts, RotationTask};
 use crate::events::EventsHandle;
 use crate::gc::{GcParts, GcTask, NodeRemains};
 use crate::images::{ImagesDeps, ImagesHandle};
+use crate::liveness::Pulse;
 use crate::model::PodUid;
 use crate::node::NodeView;
 use crate::objects::ObjectsHandle;
@@ -42,6 +43,8 @@ pub(super) struct Slices {
     pub static_sources: Sources,
     pub user_namespaces: UserNamespaces,
     pub readiness: Readiness,
+    /// Of the loop that owns the pod workers.
+    pub pulse: Pulse,
 }
 
 /// Starts what pods are supplied by, then their sources, then those who look after them. Returns
@@ -105,6 +108,7 @@ pub(super) fn start(
     };
     let status = context.status.clone();
     let (pool, workers) = PodPool::new(context, desired.clone());
+    let pool = pool.with_pulse(slices.pulse);
     let pods = NodePods {
         desired: desired.clone(),
         workers: workers.clone(),
