@@ -28,6 +28,7 @@
 //! | noded, or kubelet and kube-proxy | [`agent_process`], [`peers`], [`agent_config`] |
 //! | a proxy alone, the rules it wrote | [`proxy_host`], [`saved_rules`] |
 //! | `kubeadm join` | [`kubeadm`] |
+//! | a booted machine with systemd | [`vm`] |
 //! | cluster DNS | [`dns`] |
 //! | `kubectl top`, pages of metrics | [`metrics_server`], [`exposition`] |
 //! | pods, what happens inside them | [`pods`], [`in_pod`], [`story`] |
@@ -70,6 +71,7 @@ pub mod saved_rules;
 pub mod services;
 pub mod story;
 pub mod traffic;
+pub mod vm;
 pub mod wait;
 pub mod watch;
 

@@ -69,7 +69,10 @@ impl Place {
 
 #[derive(Debug)]
 struct Member {
-    namespaces: Arc<Namespaces>,
+    /// `None`: a machine of its own, which the tests cannot enter.
+    namespaces: Option<Arc<Namespaces>>,
+    /// Its port of the bridge.
+    port: String,
     pod_cidrs: Vec<String>,
 }
 
@@ -127,7 +130,24 @@ impl Network {
             }
         }
         ip(Some(namespaces), &routes)?;
-        let member = Member { namespaces: Arc::clone(namespaces), pod_cidrs: Vec::new() };
+        let (namespaces, port) = (Some(Arc::clone(namespaces)), port(place.host));
+        members.insert(place.host, Member { namespaces, port, pod_cidrs: Vec::new() });
+        Ok(place)
+    }
+
+    /// Makes the tap device `name` for a virtual machine and keeps an address for it, which the
+    /// machine has to take by itself.
+    pub fn attach_tap(&self, name: &str) -> Result<Place> {
+        let mut members = self.members();
+        let free = (BEFORE_NODES + 1..OUTSIDE).find(|host| !members.contains_key(host));
+        let place = Place { host: free.context("no address is free")? };
+        ip(
+            None,
+            &format!(
+                "tuntap add dev {name} mode tap\nlink set {name} master br0\nlink set {name} up\n"
+            ),
+        )?;
+        let member = Member { namespaces: None, port: name.to_owned(), pod_cidrs: Vec::new() };
         members.insert(place.host, member);
         Ok(place)
     }
@@ -139,8 +159,9 @@ impl Network {
         member.pod_cidrs.extend_from_slice(cidrs);
         let routes: String = cidrs.iter().map(|cidr| route("replace", cidr, place)).collect();
         ip(None, &routes)?;
-        for (_, other) in members.iter().filter(|(host, _)| **host != place.host) {
-            ip(Some(&other.namespaces), &routes)?;
+        let others = members.iter().filter(|(host, _)| **host != place.host);
+        for namespaces in others.filter_map(|(_, other)| other.namespaces.as_ref()) {
+            ip(Some(namespaces), &routes)?;
         }
         Ok(())
     }
@@ -150,10 +171,11 @@ impl Network {
         let mut members = self.members();
         let Some(gone) = members.remove(&place.host) else { return };
         // The peer vanishes late, after the last process; the name is needed again before.
-        let _ = ip(None, &format!("link del {}\n", port(place.host)));
+        let _ = ip(None, &format!("link del {}\n", gone.port));
         let routes: String = gone.pod_cidrs.iter().map(|cidr| route("del", cidr, place)).collect();
-        for namespaces in members.values().map(|member| Some(&member.namespaces)).chain([None]) {
-            let _ = ip(namespaces, &routes);
+        let _ = ip(None, &routes);
+        for namespaces in members.values().filter_map(|member| member.namespaces.as_ref()) {
+            let _ = ip(Some(namespaces), &routes);
         }
     }
 

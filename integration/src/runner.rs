@@ -114,6 +114,11 @@ impl Arguments {
 /// Runs the tests that the command line picks, in an isolated run with one shared control plane.
 /// To be called first in `main`; the code says whether all passed.
 pub fn run(tests: Vec<Test>) -> ExitCode {
+    run_within(tests, TEST_LIMIT)
+}
+
+/// [`run`] with another limit for each test.
+pub fn run_within(tests: Vec<Test>, limit: Duration) -> ExitCode {
     let arguments = Arguments::parse(std::env::args().skip(1));
     let total = tests.len();
     let mut picked: Vec<Test> =
@@ -131,7 +136,7 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
         report(0, &[], total, Instant::now());
         return ExitCode::SUCCESS;
     }
-    isolation::isolate(|run| run_picked(run, &picked, total, threads))
+    isolation::isolate(|run| run_picked(run, &picked, total, (threads, limit)))
 }
 
 /// A test's name without the name of the binary, which libtest leaves out too.
@@ -139,7 +144,12 @@ fn short(name: &str) -> &str {
     name.split_once("::").map_or(name, |(_, rest)| rest)
 }
 
-fn run_picked(run: Run, tests: &[Test], total: usize, threads: usize) -> ExitCode {
+fn run_picked(
+    run: Run,
+    tests: &[Test],
+    total: usize,
+    (threads, limit): (usize, Duration),
+) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -154,8 +164,8 @@ fn run_picked(run: Run, tests: &[Test], total: usize, threads: usize) -> ExitCod
     let (sociable, lonely): (Vec<&Test>, Vec<&Test>) =
         tests.iter().partition(|test| test.company == Company::Shared);
     let failures = runtime.block_on(async {
-        let mut failures = run_all(&sociable, &shared, threads).await;
-        failures.extend(run_all(&lonely, &shared, 1).await);
+        let mut failures = run_all(&sociable, &shared, (threads, limit)).await;
+        failures.extend(run_all(&lonely, &shared, (1, limit)).await);
         failures
     });
     let passed = tests.len() - failures.len();
@@ -175,25 +185,29 @@ fn run_picked(run: Run, tests: &[Test], total: usize, threads: usize) -> ExitCod
 async fn run_all(
     tests: &[&Test],
     shared: &Arc<Shared>,
-    threads: usize,
+    (threads, limit): (usize, Duration),
 ) -> Vec<(&'static str, anyhow::Error)> {
     stream::iter(tests)
-        .map(|test| run_one(test, Arc::clone(shared)))
+        .map(|test| run_one(test, Arc::clone(shared), limit))
         .buffer_unordered(threads)
         .filter_map(|failure| async { failure })
         .collect()
         .await
 }
 
-async fn run_one(test: &Test, shared: Arc<Shared>) -> Option<(&'static str, anyhow::Error)> {
+async fn run_one(
+    test: &Test,
+    shared: Arc<Shared>,
+    limit: Duration,
+) -> Option<(&'static str, anyhow::Error)> {
     let name = short(test.name);
     let context = Arc::new(TestContext::new(name, shared));
     let began = Instant::now();
     // A task of its own, so that a panic is an outcome like any other.
-    let task = tokio::spawn(tokio::time::timeout(TEST_LIMIT, (test.start)(Arc::clone(&context))));
+    let task = tokio::spawn(tokio::time::timeout(limit, (test.start)(Arc::clone(&context))));
     let mut outcome = match task.await {
         Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(anyhow!("the test took longer than {TEST_LIMIT:?}")),
+        Ok(Err(_)) => Err(anyhow!("the test took longer than {limit:?}")),
         Err(panic) => Err(anyhow!("{panic}")),
     };
     let took = began.elapsed();
