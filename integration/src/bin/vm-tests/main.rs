@@ -9,10 +9,10 @@ use std::time::Duration;
 
 /// How long the world may take to become as a test wants it. Everything inside is emulated, ten
 /// times slower than outside, and others may want the same cores.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// A story of a machine with two boots.
-const STORY_LIMIT: Duration = Duration::from_secs(1500);
+const STORY_LIMIT: Duration = Duration::from_secs(3600);
 
 fn main() -> ExitCode {
     integration::runner::run_within(joined::tests(), STORY_LIMIT)
