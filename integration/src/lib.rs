@@ -32,6 +32,7 @@
 //! | cluster DNS | [`dns`] |
 //! | `kubectl top`, pages of metrics | [`metrics_server`], [`exposition`] |
 //! | pods, what happens inside them | [`pods`], [`in_pod`], [`story`] |
+//! | claims and the volumes behind them | [`claims`] |
 //! | a registry to pull from | [`registry`] |
 //! | Services, packets | [`services`], [`traffic`] |
 //! | picking, running and reporting tests | [`runner`], [`context`], [`artifacts`], [`wait`] |
@@ -42,6 +43,7 @@ pub mod agent_config;
 pub mod agent_process;
 pub mod api_client;
 pub mod artifacts;
+pub mod claims;
 pub mod console;
 pub mod context;
 pub mod cri_proxy;

@@ -4,9 +4,11 @@ mod admission;
 mod certificates;
 mod cgroups;
 mod changes;
+mod claims;
 mod content;
 mod cut_streams;
 mod debian;
+mod empty_dirs;
 mod endpoints;
 mod env;
 mod ephemeral_containers;
@@ -26,6 +28,7 @@ mod logs;
 mod mounts;
 mod node_object;
 mod outages;
+mod ownership;
 mod pod_events;
 mod pod_life;
 mod pod_status;
@@ -65,9 +68,11 @@ fn main() -> ExitCode {
         cgroups::tests(),
         certificates::tests(),
         changes::tests(),
+        claims::tests(),
         content::tests(),
         cut_streams::tests(),
         debian::tests(),
+        empty_dirs::tests(),
         endpoints::tests(),
         env::tests(),
         ephemeral_containers::tests(),
@@ -87,6 +92,7 @@ fn main() -> ExitCode {
         mounts::tests(),
         node_object::tests(),
         outages::tests(),
+        ownership::tests(),
         pod_events::tests(),
         pod_life::tests(),
         port_forward::tests(),
