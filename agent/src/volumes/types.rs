@@ -63,7 +63,7 @@ pub enum SetUpCause {
     #[error(transparent)]
     HugePages(#[from] HugePagesError),
     #[error(transparent)]
-    Claim(#[from] ClaimError),
+    Claim(Box<ClaimError>),
     #[error(transparent)]
     Bound(#[from] BoundError),
     /// What keeps the volume of a claim from being mounted.
@@ -91,10 +91,16 @@ pub enum SetUpCause {
     Several(Vec<String>),
 }
 
+impl From<ClaimError> for SetUpCause {
+    fn from(error: ClaimError) -> Self {
+        Self::Claim(Box::new(error))
+    }
+}
+
 impl From<ClaimFailure> for SetUpCause {
     fn from(failure: ClaimFailure) -> Self {
         match failure {
-            ClaimFailure::Claim(error) => Self::Claim(error),
+            ClaimFailure::Claim(error) => error.into(),
             ClaimFailure::Bound(error) => Self::Bound(error),
         }
     }

@@ -55,6 +55,7 @@ pub fn wait_for_tracer() {
 
 /// Runs the child with these variables. Kills it as it enters its step `kill_at`, counted from 1;
 /// with `None`, or when it has fewer, it goes on to its end, which must be a good one.
+#[expect(clippy::zombie_processes, reason = "whoever traces a process waits for it by its id")]
 pub fn run_child(variables: &[(&str, String)], kill_at: Option<usize>) -> Ended {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "volumes::task::tests::kills::child", "--nocapture", "--test-threads=1"])
