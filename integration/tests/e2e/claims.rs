@@ -120,10 +120,8 @@ impl Fixture {
     /// Mounts of local volumes on the node for this PersistentVolume.
     fn mounts_of(&self, volume: &str) -> Result<Vec<String>> {
         let end = format!("kubernetes.io~local-volume/{volume}");
-        let text = self
-            .node
-            .namespaces()
-            .run(|| Ok(fs::read_to_string("/proc/thread-self/mountinfo")?))?;
+        // This thread is in none of the processes that the node's /proc shows.
+        let text = self.node.namespaces().run(|| Ok(fs::read_to_string("/proc/1/mountinfo")?))?;
         let targets = text.lines().filter_map(|line| line.split(' ').nth(4));
         Ok(targets.filter(|target| target.ends_with(&end)).map(str::to_owned).collect())
     }

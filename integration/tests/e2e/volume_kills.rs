@@ -22,9 +22,12 @@ pub fn tests() -> Vec<Test> {
 const PODS: usize = 4;
 /// How often the agent is killed while they come, and again while they go.
 const KILLS: u32 = 6;
+/// How the name of the volume begins that the API server adds to each pod.
+const TOKEN_VOLUME: &str = "kube-api-access-";
 const SEED: &str = "NODED_TEST_SEED";
 
-/// Lines of the node's mount table below the agent's root directory: place, kind.
+/// Lines of the node's mount table below the agent's root directory: place, kind. The volume with
+/// the API's token, whose name ends differently in each pod, has its name without that.
 fn mounts(node: &Node) -> Result<BTreeSet<String>> {
     let root = node.root_directory();
     let root = root.to_str().context("root directory")?;
@@ -34,6 +37,10 @@ fn mounts(node: &Node) -> Result<BTreeSet<String>> {
         let place = line.split(' ').nth(4).unwrap_or_default();
         let kind = line.split(" - ").nth(1).and_then(|rest| rest.split(' ').next());
         if place.starts_with(root) {
+            let place = match place.split_once(TOKEN_VOLUME) {
+                Some((before, _)) => format!("{before}{TOKEN_VOLUME}"),
+                None => place.to_owned(),
+            };
             let line = format!("{place} {}", kind.unwrap_or_default());
             ensure!(found.insert(line.clone()), "mounted twice: {line}");
         }
