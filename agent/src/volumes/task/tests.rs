@@ -64,6 +64,13 @@ impl Node {
         volumes
     }
 
+    /// A noded that makes volumes and ends before anything changes: nothing in it refreshes them.
+    fn earlier(&self) -> VolumesHandle {
+        let (objects, objects_task, changed) = objects::new(Arc::new(self.api.clone()));
+        tokio::spawn(objects_task.run());
+        new(self.deps(objects), changed).0
+    }
+
     fn deps(&self, objects: objects::ObjectsHandle) -> VolumesDeps {
         VolumesDeps {
             root_dir: self.root.path().to_owned(),

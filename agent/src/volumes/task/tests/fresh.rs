@@ -62,7 +62,7 @@ async fn pods_of_an_earlier_noded_are_kept_fresh_without_being_asked() {
     node.put_root_ca("old");
     node.api.limit_tokens(Duration::from_secs(600));
     let pod = labelled(&pod_with("uid-1", &[kube_api_access(), labels_volume()]), 1, "1");
-    node.start().ensure_mounted(&pod).await.unwrap();
+    node.earlier().ensure_mounted(&pod).await.unwrap();
     let access = node.volume("projected", "access");
     let token = read(access.join("token"));
 
@@ -107,7 +107,7 @@ async fn one_missing_object_does_not_keep_others_from_being_fresh_after_a_restar
     put("gone");
     let gone = json!({"name": "gone", "configMap": {"name": "gone"}});
     let pod = pod_with("uid-1", &[kube_api_access(), gone]);
-    node.start().ensure_mounted(&pod).await.unwrap();
+    node.earlier().ensure_mounted(&pod).await.unwrap();
     node.api.remove_config_map("ns", "gone");
     let volumes = node.start();
     node.want(&[&pod]);
@@ -128,7 +128,7 @@ async fn unchanged_content_is_not_rewritten_across_restarts_and_rounds() {
     node.put_root_ca("CA");
     node.api.limit_tokens(Duration::from_secs(3600));
     let pod = pod_with("uid-1", &[kube_api_access(), labels_volume()]);
-    node.start().ensure_mounted(&pod).await.unwrap();
+    node.earlier().ensure_mounted(&pod).await.unwrap();
     let generations = || {
         ["projected/access", "downward-api/info"].map(|volume| {
             let (plugin, name) = volume.split_once('/').unwrap();
