@@ -23,7 +23,7 @@ const TEST_LIMIT: Duration = Duration::from_secs(300);
 const CLEAN_UP_LIMIT: Duration = Duration::from_secs(90);
 /// Tests at a time unless told. Most of a test is waiting for back-offs and graces, so two cores
 /// carry several.
-const DEFAULT_THREADS: usize = 6;
+const DEFAULT_THREADS: usize = 5;
 
 /// What a test function returns.
 pub type TestFuture = Pin<Box<dyn Future<Output = Result<()>> + Send>>;

@@ -32,7 +32,7 @@ const AT_ONCE: usize = 20;
 const HOST: &str = "kubelet.test";
 
 pub fn tests() -> Vec<Test> {
-    integration::tests![thousand_streams_cut_anywhere_leave_no_descriptor]
+    integration::tests![; alone: thousand_streams_cut_anywhere_leave_no_descriptor]
 }
 
 /// Opens connections to a kubelet server that trusts the cluster's authority.
