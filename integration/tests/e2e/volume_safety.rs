@@ -356,7 +356,8 @@ async fn host_path_swapped_during_its_check_harms_nothing(context: Arc<TestConte
     let names: Vec<String> = (0..6).map(|number| format!("p{number}")).collect();
     for name in &names {
         let mut pod = pods::script_pod(&fixture.namespace, name, fixture.node.name(), "exit 0");
-        pod["spec"]["restartPolicy"] = "Never".into();
+        // The runtime may meet the link, after which the container has to be tried again.
+        pod["spec"]["restartPolicy"] = "OnFailure".into();
         pod["spec"]["volumes"] =
             json!([{"name": "host", "hostPath": {"path": host.join("x"), "type": "FileOrCreate"}}]);
         pod["spec"]["containers"][0]["volumeMounts"] =
