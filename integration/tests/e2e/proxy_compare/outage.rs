@@ -71,17 +71,19 @@ impl Traffic {
     }
 }
 
-/// Waits for the first answer. Chains of many services are built before anything leads to them, so
-/// those of a mark say not that packets get anywhere.
-async fn first_answer(host: &ProxyHost, address: SocketAddr) -> Result<()> {
-    wait::until("first answer", AGREE, || async {
-        let namespaces = Arc::clone(host.namespaces());
-        let connect =
-            move || namespaces.run(|| Ok(TcpStream::connect_timeout(&address, CONNECT).map(drop)?));
-        Ok(match tokio::task::spawn_blocking(connect).await? {
-            Ok(()) => Look::Met(()),
-            Err(error) => Look::NotYet(format!("{error:#}")),
-        })
+/// Waits until the rules lead packets to the Service. Chains of many services are built before
+/// anything leads to them, so those of a mark say not that packets get anywhere. No connection is
+/// tried before: the kernel would remember it without a rule, and let a later one from the same port
+/// go the same way.
+async fn way_in(host: &ProxyHost, address: SocketAddr) -> Result<()> {
+    let address = address.ip();
+    let way = match host.settings().config["mode"].as_str() {
+        Some("nftables") => address.to_string(),
+        _ => format!("-A KUBE-SERVICES -d {address}/32 "),
+    };
+    wait::until("a way to the service", AGREE, || async {
+        let text = dump(host).await?;
+        Ok(if text.contains(&way) { Look::Met(()) } else { Look::NotYet(way.clone()) })
     })
     .await
     .with_context(|| host.tail(15))
@@ -178,7 +180,7 @@ async fn changes_around_an_absence_of_the_api_server_end_in_the_right_rules(
     let address = service["spec"]["clusterIP"].as_str().context("no address")?.parse()?;
     let address = SocketAddr::new(address, 80);
     for host in &hosts {
-        first_answer(host, address).await?;
+        way_in(host, address).await?;
     }
     let traffic = hosts.each_ref().map(|host| Traffic::start(host.namespaces(), address));
 
