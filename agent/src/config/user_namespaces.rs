@@ -2,11 +2,9 @@
 
 use super::resolve::Reader;
 use super::wire::KubeletConfiguration;
+use crate::user_namespaces::UNIT;
 
-/// `userNamespaces.idsPerPod` when it is not set, and what it is to be a multiple of (v1.36).
-const UNIT: u32 = 65_536;
-
-/// `userNamespaces.idsPerPod`.
+/// `userNamespaces.idsPerPod`; [`UNIT`] when it is not set (v1.36).
 pub(super) fn resolve(reader: &mut Reader, wire: &KubeletConfiguration) -> u32 {
     let set = wire.user_namespaces.as_ref().and_then(|namespaces| namespaces.ids_per_pod);
     let Some(wanted) = set else { return UNIT };

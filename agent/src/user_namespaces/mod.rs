@@ -17,5 +17,5 @@ mod host_ids;
 mod mappings;
 
 pub use handle::{UserNamespaceError, UserNamespaces};
-pub use host_ids::{HostIds, HostIdsError, SubordinateIds, SubordinateIdsError};
+pub use host_ids::{HostIds, HostIdsError, SubordinateIds, SubordinateIdsError, UNIT};
 pub use mappings::IdBlock;

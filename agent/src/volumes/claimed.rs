@@ -7,7 +7,7 @@ use super::claims::{self, BoundSource, BoundVolume, ClaimError, ClaimProblem};
 use super::handle::VolumesHandle;
 use super::layout::{PodLayout, pods_dir};
 use super::ledger::{self, MountedClaim, MountedClaims, Noted, VolumeCounts};
-use super::local::{LocalMount, Teller};
+use super::local::LocalMount;
 use super::projected;
 use super::setup::PreparedVolume;
 use super::types::{MountedVolume, SetUpCause, SetUpFailure};
@@ -81,8 +81,7 @@ impl VolumesHandle {
             options: options.clone(),
             group: projected::ownership(pod).group,
         };
-        let teller = Teller { events: deps.events.clone(), machine: Arc::clone(&deps.machine) };
-        let mounted = self.shared.locals.set_up(pod, mount, &teller).await;
+        let mounted = self.shared.locals.set_up(pod, mount, &self.teller()).await;
         mounted.map_err(|cause| failed(cause.of_claim(&bound.name, &bound.claim)))
     }
 

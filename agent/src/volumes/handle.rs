@@ -4,17 +4,16 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
-
-use futures::future::join_all;
 
 use super::claims::BoundSource;
 use super::content::Gathering;
 use super::layout::PodLayout;
 use super::ledger::Ledger;
-use super::local::LocalVolumes;
+use super::local::{LocalVolumes, Teller};
 use super::pod_tokens::PodTokens;
 use super::projected;
 use super::setup::{self, PreparedVolume, SetUp};
@@ -24,8 +23,8 @@ use super::threads::{Hanging, VolumeThreads};
 use super::types::{MountedVolumes, SetUpFailure, VolumeError};
 use super::wanted::{VolumeKind, WantedVolume, wanted_volumes};
 use crate::adapters::linux::pod_files;
-use crate::boundary::{ApiEvent, Machine, Mounter, ObjectsApi};
-use crate::events::{EventsHandle, pod_reference};
+use crate::boundary::{Machine, Mounter, ObjectsApi};
+use crate::events::EventsHandle;
 use crate::metrics::VolumeMetrics;
 use crate::model::{Pod, PodUid};
 use crate::node::NodeView;
@@ -254,6 +253,12 @@ impl VolumesHandle {
         self.lock_pods().iter().filter_map(renewal).collect()
     }
 
+    /// How users hear of a pod's volumes.
+    pub(super) fn teller(&self) -> Teller {
+        let deps = &self.shared.deps;
+        Teller { events: deps.events.clone(), machine: Arc::clone(&deps.machine) }
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.shared.deps.machine.now()
     }
@@ -320,14 +325,9 @@ impl VolumesHandle {
         if let Some(messages) = failing.as_ref().filter(|now| state.failing.as_ref() != Some(*now))
         {
             tracing::warn!(pod = %pod.full_name(), ?messages, "cannot refresh volumes");
+            let teller = self.teller();
             for message in messages {
-                self.shared.deps.events.publish(ApiEvent {
-                    object: pod_reference(pod, None),
-                    warning: true,
-                    reason: event::FAILED_MOUNT,
-                    message: message.clone(),
-                    at: self.now(),
-                });
+                teller.warn(pod, event::FAILED_MOUNT, message.clone());
             }
         }
         state.failing = failing;

@@ -72,7 +72,7 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    fn warn(&self, pod: &Pod, reason: &'static str, message: String) {
+    pub fn warn(&self, pod: &Pod, reason: &'static str, message: String) {
         let (object, at) = (pod_reference(pod, None), self.machine.now());
         self.events.publish(ApiEvent { object, warning: true, reason, message, at });
     }
