@@ -36,7 +36,7 @@ use crate::outside::Outside;
 use crate::pacing::Pacer;
 use crate::rules::context::MachineFacts;
 use crate::rules::{NodePortDestinations, RuleContext};
-use crate::status::{FamilyStatus, ProxyStatus, SyncOutcome};
+use crate::status::{FamilyStatus, ProxyStatus, SyncOutcome, with_causes};
 use crate::sysctl::{self, ConntrackEnsured};
 
 /// Changes taken in at once before a look at the clock. Bounds the time between two looks, not
@@ -532,18 +532,6 @@ fn reconciler(
             status.families.entry(outcome.family).or_default().conntrack.add(outcome);
         });
     })
-}
-
-/// An error with everything that caused it, on one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// How long changes may wait before the proxy counts as unhealthy (twice the sync period,

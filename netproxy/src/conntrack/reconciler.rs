@@ -19,6 +19,7 @@ use super::boundary::{Conntrack, ConntrackError, Entry};
 use super::plan::{StaleTest, UdpTargets};
 use crate::config::IpFamily;
 use crate::input::Protocol;
+use crate::status::with_causes;
 
 /// Stale entries held at once, about 6 MB. Where there are more, the kernel is asked again.
 pub const AT_ONCE: usize = 65_536;
@@ -224,18 +225,6 @@ async fn sleep_until(wake: Option<Instant>) {
         Some(wake) => tokio::time::sleep_until(wake).await,
         None => std::future::pending().await,
     }
-}
-
-/// An error with everything that caused it, on one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
